@@ -1,0 +1,26 @@
+"""CF-Ensemble: stacked predictions as a collaborative-filtering problem.
+
+``CFEnsembleClassifier`` is the final estimator for stacks; ``CFEnsembleTrainer`` factorises an
+``EnsembleData`` (classifiers × instances) by alternating least squares, and
+``CFEnsemblePyTorchTrainer`` by joint descent (needs torch, which is loaded when it is fitted).
+"""
+
+from cfe_stack.classifier import CFEnsembleClassifier
+from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.layout_detection import LayoutWarning
+from cfe_stack.meta_features import MissingPredictionsWarning
+from cfe_stack.trainers.als import CFEnsembleTrainer
+from cfe_stack.trainers.base import CollapsedAggregatorWarning
+from cfe_stack.trainers.joint_trainer import CFEnsemblePyTorchTrainer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CFEnsembleClassifier",
+    "CFEnsemblePyTorchTrainer",
+    "CFEnsembleTrainer",
+    "CollapsedAggregatorWarning",
+    "EnsembleData",
+    "LayoutWarning",
+    "MissingPredictionsWarning",
+]

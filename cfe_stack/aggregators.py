@@ -1,0 +1,242 @@
+"""Aggregators: from the predictions of all classifiers on an instance to one raw score.
+
+Features have the classifiers on their last axis, (n, m) for two classes and (n, K, m) for more, so
+that a score is always ``features @ weights_ + intercept_``. Mean, weighted and logarithmic pool
+differ in the scale of their features and in how their weights come about.
+"""
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import numpy as np
+
+from cfe_stack.link import Link, make_link
+from cfe_stack.losses import FocalLoss, margin_directions, margins
+from cfe_stack.pool_solver import PoolProblem, minimize_pool
+
+Solver = Literal["gradient", "converged"]
+CLASS_PRIOR = 0.5
+"""Strength, in observations, of the pull of a two-class intercept towards 0."""
+WEAK_PRIOR = 0.1
+"""Strength that only keeps the weights finite where the classes are separable."""
+POOL_PRIOR = 50.0
+"""Strength of the pull of a logarithmic pool towards equal weights where none is chosen."""
+
+
+class Aggregator(Protocol):
+    """The contract of an aggregator inside a trainer."""
+
+    weights_: np.ndarray
+    intercept_: float | np.ndarray
+
+    def features(self, Z_hat: np.ndarray, link: Link) -> np.ndarray:
+        """Return features (n, m) or (n, K, m) of linked values (m, n) or (m, n, K)."""
+
+    def start(self, n_classifiers: int, intercept: float | np.ndarray) -> None:
+        """Set equal weights and the given intercept."""
+
+    def update(
+        self, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
+    ) -> None:
+        """Lower the weighted loss on labelled instances."""
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Return raw scores (n,) or (n, K)."""
+
+
+def classifiers_last(values: np.ndarray) -> np.ndarray:
+    """Return the view (n, m) or (n, K, m) of an array (m, n) or (m, n, K)."""
+    return np.moveaxis(values, 0, -1)
+
+
+def with_intercepts(features: np.ndarray) -> np.ndarray:
+    """Return features with one constant column (two classes) or one per class appended."""
+    if features.ndim == 2:
+        return np.concatenate([features, np.ones((len(features), 1))], axis=1)
+    n, n_classes, _ = features.shape
+    constants = np.broadcast_to(np.eye(n_classes), (n, n_classes, n_classes))
+    return np.concatenate([features, constants], axis=2)
+
+
+class MeanAggregator:
+    """The linear opinion pool: the plain average of the probabilities. It learns nothing."""
+
+    def __init__(self, n_classes: int) -> None:
+        self.link = make_link("logit", n_classes)
+
+    def features(self, Z_hat: np.ndarray, link: Link) -> np.ndarray:
+        """Return probabilities."""
+        return classifiers_last(link.inverse(Z_hat))
+
+    def start(self, n_classifiers: int, intercept: float | np.ndarray) -> None:
+        """Set equal weights; an average has no intercept."""
+        self.weights_ = np.full(n_classifiers, 1 / n_classifiers)
+        self.intercept_: float | np.ndarray = np.zeros_like(intercept)
+
+    def update(
+        self, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
+    ) -> None:
+        """Do nothing."""
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Return the log-odds (centred log-ratios) of the average."""
+        return self.link.forward(features @ self.weights_)
+
+
+class WeightedAggregator:
+    """The sources' aggregator: a logistic unit on the reconstructed predictions.
+
+    Parameters
+    ----------
+    lr : float
+        Size of a gradient step.
+    solver : {"gradient", "converged"}
+        One gradient step per sweep, as published, or the minimiser of the loss in every sweep.
+    """
+
+    def __init__(self, lr: float, solver: Solver) -> None:
+        self.lr, self.solver = lr, solver
+
+    def features(self, Z_hat: np.ndarray, link: Link) -> np.ndarray:
+        """Return the linked values themselves."""
+        return classifiers_last(Z_hat)
+
+    def start(self, n_classifiers: int, intercept: float | np.ndarray) -> None:
+        """Set weights 1/m and the given intercept."""
+        self.weights_ = np.full(n_classifiers, 1 / n_classifiers)
+        self.intercept_ = intercept
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Return w · r̂ + b."""
+        return features @ self.weights_ + self.intercept_
+
+    def update(
+        self, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
+    ) -> None:
+        """Take one gradient step, or solve to convergence."""
+        if self.solver == "converged":
+            m = features.shape[-1]
+            solved = solve_weights(self, features, labels, weights, loss, np.zeros(m), WEAK_PRIOR)
+            self.weights_, self.intercept_ = solved
+            return
+        step_w, step_b = weight_gradient(self, features, labels, weights, loss)
+        self.weights_ = self.weights_ - self.lr * step_w
+        self.intercept_ = self.intercept_ - self.lr * step_b
+
+
+class LogPoolAggregator:
+    """The weighted logarithmic opinion pool: log-odds with weights ≥ 0, shrunk to equal weights.
+
+    Non-negative weights exclude the collapse that the sources describe.
+
+    Parameters
+    ----------
+    n_classes : int
+    strength : float, default=POOL_PRIOR
+        Strength of the shrinkage, in observations.
+    """
+
+    def __init__(self, n_classes: int, strength: float = POOL_PRIOR) -> None:
+        self.link, self.strength = make_link("logit", n_classes), strength
+
+    def features(self, Z_hat: np.ndarray, link: Link) -> np.ndarray:
+        """Return log-odds (centred log-ratios)."""
+        return classifiers_last(self.link.forward(link.inverse(Z_hat)))
+
+    def start(self, n_classifiers: int, intercept: float | np.ndarray) -> None:
+        """Set weights 1/m and the given intercept."""
+        self.weights_ = np.full(n_classifiers, 1 / n_classifiers)
+        self.intercept_ = intercept
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Return w · z + b."""
+        return features @ self.weights_ + self.intercept_
+
+    def update(
+        self, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
+    ) -> None:
+        """Solve the penalised problem to convergence."""
+        m = features.shape[-1]
+        self.weights_, self.intercept_ = solve_weights(
+            self, features, labels, weights, loss, np.full(m, 1 / m), self.strength, True
+        )
+
+
+def weight_gradient(
+    aggregator: Aggregator,
+    features: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    loss: FocalLoss,
+) -> tuple[np.ndarray, float | np.ndarray]:
+    """Return the gradient of Σ ω ℓ / Σ ω in the aggregator's weights (m,) and intercept."""
+    scores = aggregator.scores(features)
+    margin = margins(scores, labels)
+    slope = weights * loss.derivative(margin) / loss.normaliser(margin, weights)
+    on_scores = (
+        slope * margin_directions(scores, labels)
+        if scores.ndim == 1
+        else slope[:, None] * margin_directions(scores, labels)
+    )
+    in_weights = np.tensordot(on_scores, features, axes=on_scores.ndim)
+    in_intercept = on_scores.sum(axis=0)
+    return in_weights, in_intercept if scores.ndim > 1 else float(in_intercept)
+
+
+def solve_weights(
+    aggregator: Aggregator,
+    features: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    loss: FocalLoss,
+    center: np.ndarray,
+    strength: float,
+    nonnegative: bool = False,
+) -> tuple[np.ndarray, float | np.ndarray]:
+    """Return the weights and intercept that minimise the penalised loss, from the current ones."""
+    m, n_intercepts = len(center), np.size(aggregator.intercept_)
+    prior = CLASS_PRIOR if features.ndim == 2 else 2 * CLASS_PRIOR
+    problem = PoolProblem(
+        design=with_intercepts(features),
+        labels=labels,
+        weights=weights,
+        penalty=np.repeat([strength, prior], [m, n_intercepts]),
+        center=np.concatenate([center, np.zeros(n_intercepts)]),
+        nonnegative=np.repeat([nonnegative, False], [m, n_intercepts]),
+        loss=loss,
+    )
+    start = np.concatenate([aggregator.weights_, np.atleast_1d(aggregator.intercept_)])
+    # a weak prior leaves flat directions, in which a small decrease is not yet the end
+    theta = minimize_pool(problem, start, tol=1e-13)
+    return theta[:m], float(theta[m]) if features.ndim == 2 else theta[m:]
+
+
+AGGREGATORS: dict[str, Callable[[int, float, Solver], Aggregator]] = {
+    "mean": lambda n_classes, lr, solver: MeanAggregator(n_classes),
+    "weighted": lambda n_classes, lr, solver: WeightedAggregator(lr, solver),
+    "log_pool": lambda n_classes, lr, solver: LogPoolAggregator(n_classes),
+}
+
+
+def make_aggregator(name: str, n_classes: int, lr: float, solver: Solver) -> Aggregator:
+    """Return the aggregator called `name`.
+
+    Parameters
+    ----------
+    name : {"mean", "weighted", "log_pool"}
+    n_classes : int
+    lr : float
+        Size of a gradient step of the weighted aggregator.
+    solver : {"gradient", "converged"}
+        How the weighted aggregator is trained.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown.
+    """
+    if name not in AGGREGATORS:
+        raise ValueError(f"aggregator_type must be one of {sorted(AGGREGATORS)}, got {name!r}.")
+    if solver not in ("gradient", "converged"):
+        raise ValueError(f"aggregator_solver must be 'gradient' or 'converged', got {solver!r}.")
+    return AGGREGATORS[name](n_classes, lr, solver)

@@ -1,0 +1,399 @@
+"""CFEnsembleClassifier: columns of stacked meta-features in, calibrated probabilities out."""
+
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
+from sklearn.utils import Tags, check_consistent_length
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from cfe_stack.column_reader import ColumnReader
+from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.final_aggregators import (
+    FinalAggregator,
+    PoolFinalAggregator,
+    make_final_aggregator,
+)
+from cfe_stack.folds import check_cv_option, inner_folds
+from cfe_stack.layout import check_layout_options, resolve_layout
+from cfe_stack.link import LinkName
+from cfe_stack.losses import ClassWeight, FocalLoss, class_weights, probabilities
+from cfe_stack.meta_features import (
+    check_columns,
+    check_labels,
+    densify,
+    numeric_labels,
+    prediction_columns,
+    warn_about_empty_rows,
+    warn_about_missing,
+)
+from cfe_stack.predictor import LossSettings, Predictor
+from cfe_stack.trainers.base import BaseTrainer, check_real
+from cfe_stack.trainers.factory import HANDED_ON, make_trainer
+
+
+class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
+    r"""Combine the predictions of base learners by collaborative filtering.
+
+    A final estimator for stacks, in the place of ``LogisticRegression()``: it takes the columns of
+    out-of-fold predictions and returns calibrated probabilities. The predictions are an ensemble
+    matrix (classifiers × instances) that is factorised without labels; missing cells are completed
+    from the factors, and an opinion pool on the completed log-odds predicts.
+
+    Parameters
+    ----------
+    trainer : {"als", "pytorch"} or trainer, default="als"
+        Who learns the factors: alternating least squares, or joint descent with PyTorch. A trainer
+        object is cloned and used as it is set.
+    aggregator : {"auto", "log_pool", "gated_pool", "signed_pool", "mean", "weighted"}
+        Default ``"auto"`` combines the three pools. ``"weighted"`` is the sources' logistic unit on
+        the reconstruction, solved to convergence and recalibrated; ``"mean"`` the plain average.
+    latent_dim, rho, lambda_reg, link, confidence
+        Handed to the trainer, which explains them.
+    class_weight : dict, "balanced" or None, default=None
+        Weighs the loss in training, and the classes in `predict`: the class of largest weight ×
+        probability wins. Probabilities are recalibrated and stay those of the data.
+    focal_gamma : float, default=0.0
+        Focusing parameter of the focal loss in training; probabilities are recalibrated.
+    focal_delta : float, default=None
+        Smoothing constant; None means 1e-3 for 0 < gamma < 1 and 0 otherwise.
+    focal_alpha : float, default=None
+        Class factor of the positive class in the focal loss.
+    layout : str, default="auto"
+        What the columns are; see :data:`cfe_stack.layout.LAYOUTS`.
+    n_classifiers : int, default=None
+        Number of base learners, where the columns alone do not tell.
+    passthrough : {None, "after", "before"}, default=None
+        Where columns stand that are no predictions (they are not used): after them as in
+        scikit-learn, before them as in mlxtend. None looks for them.
+    cv : int, splitter or list of (train, test), default=5
+        Inner folds in which strengths and the second level are chosen. A number gives stratified
+        folds, repeated where rows are few, or folds that keep the groups given to `fit` together.
+    missing_label : object, default="auto"
+        Label of rows whose class is unknown. ``"auto"``: NaN or None, and −1 beside integer codes
+        0 … K−1 (with a warning). None: every value is a class.
+    max_iter : int, default=200
+        Largest number of sweeps or epochs of the trainer.
+    tol : float, default=1e-4
+        Relative change of the objective at which the trainer stops.
+    random_state : int, RandomState or None, default=None
+        For trainers that draw; ALS starts from principal axes here and draws nothing.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Only if the columns had names that are all strings.
+    layout_ : StackLayout
+        What the columns were found to be.
+    trainer_ : trainer
+        The fitted trainer, with its factors and history.
+    n_iter_ : int
+        Sweeps or epochs of the trainer.
+    weights_ : ndarray of shape (n_classifiers,)
+        Weight of every base learner's calibrated log-odds.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+        Only with pools.
+    gate_ : ndarray of shape (n_gates, n_classifiers)
+        Change of the weights per unit of each gate; only with pools.
+    calibration_ : Calibration
+        Slope and offset of every base learner's log-odds; only with pools.
+    cv_scores_ : dict of str to float
+        Out-of-fold log-loss of every family of pools; only with pools.
+    cv_logits_ : ndarray of shape (n_labelled,) or (n_labelled, n_classes)
+        Out-of-fold scores of the ensemble on its labelled training rows; only with pools.
+    transductive_proba_ : ndarray of shape (n_samples, n_classes)
+        Probabilities of all rows given to `fit`; only if some had no label.
+
+    Raises
+    ------
+    ValueError
+        If parameters, columns or labels are not as described; before any work starts.
+
+    Warns
+    -----
+    LayoutWarning, MissingPredictionsWarning
+        If the automatic layout had to assume something; if a base learner or an instance has no
+        prediction at all.
+
+    Notes
+    -----
+    Everything the prediction uses is computed without labels, by the same fold-in, in training and
+    in prediction. Multilabel targets are not supported.
+
+    References
+    ----------
+    .. [1] C. Genest, J. Zidek, "Combining Probability Distributions: A Critique and an Annotated
+       Bibliography", Statistical Science 1986, section 3 (logarithmic pools).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.ensemble import RandomForestClassifier, StackingClassifier
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from cfe_stack import CFEnsembleClassifier
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> bases = [("forest", RandomForestClassifier(20, random_state=0)), ("bayes", GaussianNB())]
+    >>> stack = StackingClassifier(bases, final_estimator=CFEnsembleClassifier())
+    >>> stack.fit(X[:400], y[:400]).predict_proba(X[400:]).shape
+    (169, 2)
+    """
+
+    def __init__(
+        self,
+        trainer: Literal["als", "pytorch"] | BaseTrainer = "als",
+        aggregator: str = "auto",
+        *,
+        latent_dim: int = 3,
+        rho: float = 0.5,
+        lambda_reg: float = 1.0,
+        link: LinkName = "logit",
+        confidence: str = "uniform",
+        class_weight: ClassWeight = None,
+        focal_gamma: float = 0.0,
+        focal_delta: float | None = None,
+        focal_alpha: float | None = None,
+        layout: str = "auto",
+        n_classifiers: int | None = None,
+        passthrough: Literal["after", "before"] | None = None,
+        cv: Any = 5,
+        missing_label: Any = "auto",
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.trainer = trainer
+        self.aggregator = aggregator
+        self.latent_dim = latent_dim
+        self.rho = rho
+        self.lambda_reg = lambda_reg
+        self.link = link
+        self.confidence = confidence
+        self.class_weight = class_weight
+        self.focal_gamma = focal_gamma
+        self.focal_delta = focal_delta
+        self.focal_alpha = focal_alpha
+        self.layout = layout
+        self.n_classifiers = n_classifiers
+        self.passthrough = passthrough
+        self.cv = cv
+        self.missing_label = missing_label
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
+        tags.target_tags.required = True
+        return tags
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
+        """Fit on out-of-fold predictions.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Meta-features; NaN marks missing predictions.
+        y : array-like of shape (n_samples,)
+            Classes; rows without one take part in the factorisation only.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Frequencies: weight 2 is the row twice, weight 0 its absence.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of one group stay in one inner fold.
+        """
+        loss, aggregator = self._check_parameters()
+        P, codes, weights = self._check_training(X, y, sample_weight)
+        # weight 0 is absence: such rows take part in nothing
+        present = weights > 0
+        self._fit_reader(P[present], codes[present], weights[present])
+        predictions = P[:, self.layout_.columns]
+        folds = inner_folds(predictions, codes, weights, self.cv, groups)
+        R = self._reader.training_matrix(P, codes, weights, folds[0])
+        data = EnsembleData(R[:, present], codes[present], sample_weight=weights[present])
+        warn_about_missing(data.R)
+        self.trainer_ = self._make_trainer().fit(data)
+        self.n_iter_ = self.trainer_.n_iter_
+        self._class_weights = class_weights(
+            data.labels[data.labels >= 0],
+            weights[codes >= 0],
+            len(self.classes_),
+            self.class_weight,
+            self.classes_,
+        )
+        settings = LossSettings(loss, self.class_weight, self.focal_alpha, self.classes_)
+        self._predictor = Predictor.fit(
+            aggregator, self.trainer_.factor_model_, data, folds[:, present], settings
+        )
+        self._keep_results(aggregator)
+        if (codes < 0).any():
+            self.transductive_proba_ = probabilities(self._predictor.scores(EnsembleData(R)))
+        return self
+
+    def _check_parameters(self) -> tuple[FocalLoss, FinalAggregator]:
+        """Raise ValueError for parameters out of range; return what they describe."""
+        check_layout_options(self.layout, self.n_classifiers, self.passthrough)
+        check_cv_option(self.cv)
+        check_real("focal_gamma", self.focal_gamma, 0)
+        trainer = self._make_trainer()
+        trainer.check_parameters()
+        return FocalLoss(self.focal_gamma, self.focal_delta), make_final_aggregator(self.aggregator)
+
+    def _make_trainer(self) -> BaseTrainer:
+        if isinstance(self.trainer, BaseTrainer):
+            return clone(self.trainer)
+        handed_on = {name: getattr(self, name) for name in HANDED_ON}
+        return make_trainer(self.trainer, **handed_on)
+
+    def _check_training(
+        self, X: Any, y: Any, sample_weight: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return predictions (n, p), class codes and weights; set the classes."""
+        labels, known = check_labels(self, y, self.missing_label)
+        checked = check_columns(self, numeric_labels(X, np.unique(labels[known])), reset=True)
+        n = checked.shape[0]
+        check_consistent_length(checked, labels)
+        weights = _check_sample_weight(
+            sample_weight, checked, dtype=np.float64, ensure_non_negative=True
+        )
+        weighted = known & (weights > 0)
+        self.classes_ = np.unique(labels[weighted])
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"y has {len(self.classes_)} class(es) among its {int(weighted.sum())} labelled "
+                f"rows of positive weight ({self.classes_.tolist()}); a classifier needs two."
+            )
+        codes = np.full(n, -1)
+        codes[weighted] = np.searchsorted(self.classes_, labels[weighted])
+        args = len(self.classes_), self.n_classifiers, self.passthrough
+        self._columns = prediction_columns(checked, *args)
+        P = densify(checked, self._columns)
+        if np.isnan(P).all():
+            raise ValueError("X holds no prediction at all: every value is missing.")
+        return P, codes, weights
+
+    def _fit_reader(self, P: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> None:
+        """Find out what the columns are."""
+        cut_out = self._columns.stop - self._columns.start < self.n_features_in_
+        self.layout_ = resolve_layout(
+            P,
+            codes,
+            len(self.classes_),
+            self.layout,
+            n_classifiers=self.n_classifiers,
+            passthrough=None if cut_out else self.passthrough,
+            classes=self.classes_,
+        )
+        self._reader = ColumnReader.fit(self.layout_, P, codes, weights)
+
+    def _keep_results(self, aggregator: FinalAggregator) -> None:
+        """Set the attributes that a user can read off the final aggregator."""
+        self.weights_ = aggregator.weights_
+        if isinstance(aggregator, PoolFinalAggregator):
+            selected = aggregator.selected
+            self.intercept_, self.gate_ = selected.pool.intercept, selected.pool.gates
+            self.calibration_ = selected.pool.calibration
+            self.cv_scores_, self.cv_logits_ = selected.cv_scores, selected.cv_logits
+
+    def _new_data(self, X: Any) -> EnsembleData:
+        check_is_fitted(self, "layout_")
+        P = densify(
+            check_columns(self, numeric_labels(X, self.classes_), reset=False), self._columns
+        )
+        data = EnsembleData(self._reader.matrix(P))
+        warn_about_empty_rows(data.R, "they get the class frequencies of training")
+        return data
+
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """Return log-odds of class 1, of shape (n_samples,), or scores (n_samples, n_classes).
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        """
+        data = self._new_data(X)
+        return self._predictor.scores(data)
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """Return calibrated probabilities, of shape (n_samples, n_classes).
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            NaN marks missing predictions; a row without any gets the class frequencies.
+        """
+        return probabilities(self.decision_function(X))
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Return the class of largest class weight × probability, of shape (n_samples,).
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        """
+        weighted = self.predict_proba(X) * self._class_weights
+        return self.classes_[weighted.argmax(axis=1)]
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Return the reconstruction of the ensemble matrix by label-free fold-in.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classifiers) or (n_samples, n_classifiers · n_classes)
+            P(class 1) of every base learner, or all classes, base learner after base learner.
+        """
+        data = self._new_data(X)
+        R = self.trainer_.reconstruct(data)
+        return R.T if R.ndim == 2 else R.transpose(1, 0, 2).reshape(data.n_instances, -1)
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Return names of the columns of :meth:`transform`.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored: names are made from the number of base learners and the classes.
+
+        Returns
+        -------
+        ndarray of shape (n_columns,), object
+        """
+        check_is_fitted(self, "layout_")
+        learners = [f"classifier{u}" for u in range(self.layout_.n_classifiers)]
+        if len(self.classes_) == 2:
+            return np.array(learners, dtype=object)
+        return np.array([f"{u}_{k}" for u in learners for k in self.classes_], dtype=object)
+
+    def explain(self, X: ArrayLike) -> np.ndarray:
+        """Return what every base learner adds to the score of every row.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classifiers) or (n_samples, n_classes, n_classifiers)
+            Contributions to :meth:`decision_function`; the intercept is shared out in equal parts,
+            so that they sum to it over the base learners.
+
+        Raises
+        ------
+        AttributeError
+            If the aggregator is no pool.
+        """
+        data = self._new_data(X)
+        return self._predictor.contributions(data)

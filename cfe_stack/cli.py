@@ -1,0 +1,156 @@
+"""The command line: results on stdout, progress and complaints on stderr."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import cfe_stack
+from cfe_stack.datasets import load_demo_problems
+from cfe_stack.demo import format_scores, run_demo
+from cfe_stack.extras import MissingExtraError
+
+SUCCESS = 0
+CANNOT_START = 2
+INTERRUPTED = 130
+
+DESCRIPTION = """\
+Combine the predictions of many classifiers by collaborative filtering: learn which
+classifier to trust on which instance, and return calibrated probabilities.
+"""
+
+EPILOG = """\
+example:
+  cfe-stack demo            nine learners, three problems, about a minute on two cores
+  cfe-stack demo --help     what the demo does and what its figures mean
+"""
+
+DEMO_DESCRIPTION = """\
+Stack nine learners (XGBoost, LightGBM, forests, linear, neighbours, a neural network,
+naive Bayes) on three problems shipped with scikit-learn, and compare on held-out rows:
+
+  CF-Ensemble          StackingClassifier(..., final_estimator=CFEnsembleClassifier())
+  logistic stacking    the same stack with LogisticRegression() as final estimator
+  average              the plain mean of the probabilities
+  best single learner  chosen by its out-of-fold log-loss, without the held-out rows
+
+Nothing is pre-computed. Needs the packages of `pip install "cfe-stack[boosting]"`.
+"""
+
+LEGEND = """\
+Means over three held-out folds. Log-loss: lower is better; ROC-AUC, PR-AUC: higher is better."""
+
+DEMO_EPILOG = """\
+reading the table:
+  log-loss   how good the probabilities are; lower is better
+  ROC-AUC    how well the classes are ranked; higher is better
+  PR-AUC     the same, looking at the rare class; higher is better
+  With ten classes, the last two are means over the classes, each against the rest. Every
+  figure is a mean over three held-out folds; another --seed shows how much of it is luck.
+
+exit codes:
+  0  done        2  wrong option, or a package is missing        130  interrupted
+
+examples:
+  cfe-stack demo --seed 1
+  cfe-stack demo --n-jobs 1 --no-progress > scores.txt
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, default=None
+        Arguments without the name of the program. None takes those of the process.
+
+    Returns
+    -------
+    code : int
+        Exit code: 0 for success, 2 where a package is missing, 130 after an interruption.
+
+    Raises
+    ------
+    SystemExit
+        By argparse, with code 2 for arguments it does not accept and 0 after help or version.
+
+    Examples
+    --------
+    >>> from cfe_stack.cli import main
+    >>> try:
+    ...     main(["--version"])
+    ... except SystemExit as stop:
+    ...     print(stop.code)
+    cfe-stack 0...
+    0
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return _demo(arguments)
+    except MissingExtraError as error:
+        print(f"cfe-stack: {error}", file=sys.stderr)
+        return CANNOT_START
+    except KeyboardInterrupt:
+        print("cfe-stack: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cfe-stack",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"cfe-stack {cfe_stack.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    demo = commands.add_parser(
+        "demo",
+        help="compare CF-Ensemble with what people use today, on real data",
+        description=DEMO_DESCRIPTION,
+        epilog=DEMO_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    demo.add_argument(
+        "--seed", type=_seed, default=0, help="seed of the folds and the learners (default: 0)"
+    )
+    demo.add_argument(
+        "--n-jobs",
+        type=_n_jobs,
+        default=-1,
+        metavar="N",
+        help="folds that run side by side, one core each; -1 takes all cores (default: -1)",
+    )
+    demo.add_argument(
+        "--no-progress",
+        "--quiet",
+        dest="progress",
+        action="store_false",
+        help="show no progress bar; there is none either where stderr is no terminal",
+    )
+    return parser
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    problems = load_demo_problems()
+    scores = run_demo(
+        problems,
+        random_state=arguments.seed,
+        n_jobs=arguments.n_jobs,
+        progress=arguments.progress,
+    )
+    print(format_scores(scores, problems))
+    print(f"\n{LEGEND}")
+    return SUCCESS
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 0 to 2**32 - 1")
+    return int(text)
+
+
+def _n_jobs(text: str) -> int:
+    if text != "-1" and not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a positive integer nor -1")
+    return int(text)

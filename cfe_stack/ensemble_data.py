@@ -1,0 +1,304 @@
+"""The ensemble matrix with its labels, and every check of range and shape."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+RANGE_TOLERANCE = 1e-6
+ROW_SUM_TOLERANCE = 1e-3
+BLOCK_CELLS = 1 << 18
+"""Cells per block when the matrix is streamed: about what a core's cache holds."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A run of instances of the ensemble matrix: views, no copies."""
+
+    start: int
+    stop: int
+    R: np.ndarray
+    labels: np.ndarray
+    C: np.ndarray | None
+    sample_weight: np.ndarray
+
+    @property
+    def observed(self) -> np.ndarray:
+        """Mask (n_classifiers, n) of the cells that hold a prediction and count."""
+        present = observed(self.R)
+        return present if self.C is None else present & (self.C > 0)
+
+
+def observed(R: np.ndarray) -> np.ndarray:
+    """Return the mask (n_classifiers, n_instances) of cells that hold a prediction."""
+    present = ~np.isnan(R)
+    return present if R.ndim == 2 else present.all(axis=2)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EnsembleData:
+    """Predictions of m classifiers on n instances, and the labels that are known.
+
+    Parameters
+    ----------
+    R : array-like of shape (n_classifiers, n_instances) or (n_classifiers, n_instances, n_classes)
+        Probability of class 1 (two classes), or of every class. NaN marks a missing prediction; a
+        cell with a NaN in any class is missing. Two-class input of the second shape is reduced to
+        the first. Floating-point arrays and memory maps are kept as they are, without a copy.
+    labels : array-like of shape (n_instances,), default=None
+        Class codes 0 … K−1, with NaN (floats) or −1 (integers) for unknown; or entries of
+        `classes`, with None or NaN for unknown, if they are not numbers.
+    C : array-like of shape (n_classifiers, n_instances), default=None
+        Weight of every cell, at least 0, which multiplies the confidence strategy's.
+    sample_weight : array-like of shape (n_instances,), default=None
+        Frequencies: an instance of weight 2 counts as two, of weight 0 as absent.
+    classifier_names : sequence of str, default=None
+        Unique names; ``classifier_0`` … if not given.
+    classes : array-like of shape (n_classes,), default=None
+        Labels behind the codes; the codes themselves if not given.
+    instance_ids : array-like of shape (n_instances,), default=None
+        Row identifiers; None means the positions 0 … n−1.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n_instances,), int
+        Class codes, −1 for unknown.
+    n_classifiers, n_instances, n_classes : int
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, a value is infinite or outside [0, 1], class probabilities do not sum
+        to 1 within 1e-3, a confidence or a sample weight is negative, a label is not a class code,
+        or names repeat. The message names the first offending place.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cfe_stack import EnsembleData
+    >>> EnsembleData(np.array([[0.9, 0.2, np.nan], [0.7, 0.4, 0.6]]), [1, 0, -1])
+    EnsembleData(2 classifiers, 3 instances, 2 classes; 2 labelled, 1 cell missing)
+    """
+
+    R: np.ndarray
+    labels: np.ndarray = None  # type: ignore[assignment]
+    C: np.ndarray | None = None
+    sample_weight: np.ndarray | None = None
+    classifier_names: Sequence[str] | None = None
+    classes: np.ndarray | None = None
+    instance_ids: np.ndarray | None = None
+    n_missing: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        R = _as_matrix(self.R)
+        n_classes = 2 if R.ndim == 2 else R.shape[2]
+        if R.ndim == 3 and n_classes == 2:
+            _check_row_sums(R)
+            half = np.isnan(R[:, :, 0])
+            R = np.where(half, np.nan, R[:, :, 1]) if half.any() else R[:, :, 1]
+        classes = np.arange(n_classes) if self.classes is None else np.asarray(self.classes)
+        if classes.shape != (n_classes,) or len(set(classes.tolist())) != n_classes:
+            raise ValueError(
+                f"classes must hold {n_classes} different labels, one per class of R; got "
+                f"{classes.tolist()!r}."
+            )
+        n = R.shape[1]
+        self._set("R", R)
+        self._set("classes", classes)
+        self._set("labels", _label_codes(self.labels, classes, n))
+        self._set("sample_weight", _check_weights(self.sample_weight, n))
+        self._set("C", _check_confidence(self.C, R))
+        self._set("classifier_names", _check_names(self.classifier_names, len(R)))
+        if self.instance_ids is not None:
+            ids = np.asarray(self.instance_ids)
+            if ids.shape != (n,):
+                raise ValueError(f"instance_ids must have shape ({n},), got {ids.shape}.")
+            self._set("instance_ids", ids)
+        self._set("n_missing", sum(_check_cells(block) for block in self.blocks()))
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def n_classifiers(self) -> int:
+        """Number of classifiers m."""
+        return self.R.shape[0]
+
+    @property
+    def n_instances(self) -> int:
+        """Number of instances n."""
+        return self.R.shape[1]
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes K."""
+        return 2 if self.R.ndim == 2 else self.R.shape[2]
+
+    @property
+    def frequencies(self) -> np.ndarray:
+        """Sample weights, ones where none were given."""
+        return np.ones(self.n_instances) if self.sample_weight is None else self.sample_weight
+
+    def blocks(self, size: int | None = None) -> Iterator[Block]:
+        """Yield the matrix in runs of instances, so that it is never loaded whole.
+
+        Parameters
+        ----------
+        size : int, default=None
+            Instances per run; None fits a run into a core's cache.
+
+        Yields
+        ------
+        Block
+        """
+        if size is None:
+            size = max(256, BLOCK_CELLS // (self.n_classifiers * max(self.n_classes - 1, 1)))
+        for start in range(0, self.n_instances, size):
+            stop = min(start + size, self.n_instances)
+            R, C = np.asarray(self.R[:, start:stop]), None
+            if self.C is not None:
+                C = np.asarray(self.C[:, start:stop])
+                if (C == 0).any():
+                    R = np.where((C == 0) if R.ndim == 2 else (C == 0)[:, :, None], np.nan, R)
+            yield Block(
+                start,
+                stop,
+                R,
+                self.labels[start:stop],
+                C,
+                np.ones(stop - start)
+                if self.sample_weight is None
+                else self.sample_weight[start:stop],
+            )
+
+    def __repr__(self) -> str:
+        labelled = int((self.labels >= 0).sum())
+        cells = "cell" if self.n_missing == 1 else "cells"
+        return (
+            f"EnsembleData({self.n_classifiers} classifiers, {self.n_instances} instances, "
+            f"{self.n_classes} classes; {labelled} labelled, {self.n_missing} {cells} missing)"
+        )
+
+
+def _as_matrix(R: ArrayLike) -> np.ndarray:
+    """Return `R` as a floating-point array of two or three axes."""
+    try:
+        matrix = R if isinstance(R, np.memmap) else np.asarray(R)
+        if matrix.dtype == np.float16 or matrix.dtype.kind not in "f":
+            matrix = matrix.astype(np.float32 if matrix.dtype == np.float16 else np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"R must be an array of numbers: {error}.") from error
+    if matrix.ndim not in (2, 3) or 0 in matrix.shape or (matrix.ndim == 3 and matrix.shape[2] < 2):
+        raise ValueError(
+            "R must have shape (n_classifiers, n_instances) or (n_classifiers, n_instances, "
+            f"n_classes >= 2), none of them 0; got {matrix.shape}."
+        )
+    return matrix
+
+
+def _place(mask: np.ndarray, start: int) -> str:
+    """Name the first true cell of a block's mask."""
+    cell = np.argwhere(mask)[0]
+    return f"classifier {cell[0]}, instance {start + cell[1]}"
+
+
+def _check_cells(block: Block) -> int:
+    """Refuse infinite and out-of-range values of a block; return its number of missing cells."""
+    R = block.R
+    if np.isinf(R).any():
+        raise ValueError(
+            f"R holds an infinite value at {_place(np.isinf(R), block.start)}; allowed are "
+            "probabilities in [0, 1], and NaN for a missing prediction."
+        )
+    outside = (R < -RANGE_TOLERANCE) | (R > 1 + RANGE_TOLERANCE)
+    if outside.any():
+        value = R[tuple(np.argwhere(outside)[0])]
+        raise ValueError(
+            f"R holds {value:.6g} at {_place(outside, block.start)}; allowed are probabilities in "
+            "[0, 1], and NaN for a missing prediction. Turn margins into probabilities first."
+        )
+    if R.ndim == 3:
+        _check_row_sums(R, block.start)
+    missing = np.isnan(R) if R.ndim == 2 else np.isnan(R).any(axis=2)
+    return int(missing.sum())
+
+
+def _check_row_sums(R: np.ndarray, start: int = 0) -> None:
+    off = np.abs(R.sum(axis=2) - 1) > ROW_SUM_TOLERANCE
+    if off.any():
+        total = R[tuple(np.argwhere(off)[0])].sum()
+        raise ValueError(
+            f"The class probabilities at {_place(off, start)} sum to {total:.6g}; they must sum "
+            f"to 1 within {ROW_SUM_TOLERANCE}."
+        )
+
+
+def _label_codes(labels: ArrayLike | None, classes: np.ndarray, n: int) -> np.ndarray:
+    """Return class codes with −1 for unknown."""
+    if labels is None:
+        return np.full(n, -1)
+    values = np.asarray(labels)
+    if values.shape != (n,):
+        raise ValueError(
+            f"labels must have shape ({n},), one per instance of R; got {values.shape}."
+        )
+    if values.dtype.kind not in "fiub":
+        unknown = np.array([v is None or v != v for v in values.tolist()], dtype=bool)
+        codes = np.full(n, -1)
+        lookup = {name: code for code, name in enumerate(classes.tolist())}
+        strangers = {v for v in values[~unknown].tolist() if v not in lookup}
+        if strangers:
+            raise ValueError(
+                f"labels hold {sorted(map(str, strangers))[:5]}, which are not in classes "
+                f"{classes.tolist()}; pass `classes` in the order of R."
+            )
+        codes[~unknown] = [lookup[v] for v in values[~unknown].tolist()]
+        return codes
+    values = np.where(np.isnan(values), -1, values) if values.dtype.kind == "f" else values
+    allowed = (values >= -1) & (values < len(classes)) & (values == np.floor(values))
+    if not allowed.all():
+        raise ValueError(
+            f"labels hold {values[~allowed][0]!r} at instance {np.flatnonzero(~allowed)[0]}; "
+            f"allowed are the class codes 0 … {len(classes) - 1}, and NaN or −1 for unknown."
+        )
+    return values.astype(np.int64)
+
+
+def _check_weights(sample_weight: ArrayLike | None, n: int) -> np.ndarray | None:
+    if sample_weight is None:
+        return None
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (n,):
+        raise ValueError(f"sample_weight must have shape ({n},), got {weights.shape}.")
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError("sample_weight must hold finite numbers >= 0 (frequencies).")
+    return weights
+
+
+def _check_confidence(C: ArrayLike | None, R: np.ndarray) -> np.ndarray | None:
+    if C is None:
+        return None
+    weights = C if isinstance(C, np.ndarray) else np.asarray(C, dtype=R.dtype)
+    if weights.shape != R.shape[:2]:
+        raise ValueError(f"C must have the shape of R's cells, {R.shape[:2]}; got {weights.shape}.")
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        bad = np.argwhere(~(np.isfinite(weights) & (weights >= 0)))[0]
+        raise ValueError(
+            f"C holds {weights[tuple(bad)]!r} at classifier {bad[0]}, instance {bad[1]}; "
+            "confidences must be finite and >= 0 (0 = missing)."
+        )
+    return weights
+
+
+def _check_names(names: Sequence[str] | None, m: int) -> tuple[str, ...]:
+    if names is None:
+        return tuple(f"classifier_{u}" for u in range(m))
+    names = tuple(str(name) for name in names)
+    if len(names) != m or len(set(names)) != m:
+        raise ValueError(
+            f"classifier_names must hold {m} different names, one per row of R; got "
+            f"{len(names)}: {list(names)[:10]}."
+        )
+    return names

@@ -1,0 +1,200 @@
+"""Aggregators that predict: fitted on label-free fold-ins, recalibrated, ready for new rows."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+import numpy as np
+
+from cfe_stack.aggregators import MeanAggregator, WeightedAggregator, classifiers_last
+from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.gates import Gates
+from cfe_stack.link import IdentityLink, make_link
+from cfe_stack.losses import FocalLoss
+from cfe_stack.pool_selection import SelectedPool, select_pool
+from cfe_stack.pools import FAMILIES, fit_scale
+from cfe_stack.trainers.factor_model import FactorModel
+
+FINAL_AGGREGATORS: dict[str, tuple[str, ...]] = {
+    "auto": ("log_pool", "gated_pool", "signed_pool"),
+    "log_pool": ("log_pool",),
+    "gated_pool": ("gated_pool",),
+    "signed_pool": ("signed_pool",),
+    "mean": (),
+    "weighted": (),
+}
+"""Names, and the families of pools that each combines."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedIn:
+    """Instances as the final aggregator sees them: nothing here has used their labels.
+
+    Parameters
+    ----------
+    model : FactorModel
+    Y : ndarray of shape (latent_dim, n)
+        Label-free instance factors.
+    R : ndarray of shape (n_classifiers, n) or (n_classifiers, n, n_classes)
+        Completed probabilities.
+    Z : ndarray of shape (n, n_classifiers) or (n, n_classes, n_classifiers)
+        Their log-odds or centred log-ratios.
+    phi : ndarray of shape (n, n_gates)
+        Gate values.
+    """
+
+    model: FactorModel
+    Y: np.ndarray
+    R: np.ndarray
+    Z: np.ndarray
+    phi: np.ndarray
+
+    @classmethod
+    def of(cls, data: EnsembleData, model: FactorModel) -> Self:
+        """Fold in `data`."""
+        Y = model.fold_in(data)
+        R = model.complete(data, Y)
+        Z = classifiers_last(make_link("logit", data.n_classes).forward(R))
+        return cls(model, Y, R, np.ascontiguousarray(Z), np.empty((data.n_instances, 0)))
+
+    def gated(self, gates: Gates) -> Self:
+        """Return a copy with gate values."""
+        return replace(self, phi=gates.values(self.Y, self.Z))
+
+    def take(self, rows: np.ndarray) -> Self:
+        """Return the given instances."""
+        return replace(
+            self, Y=self.Y[:, rows], R=self.R[:, rows], Z=self.Z[rows], phi=self.phi[rows]
+        )
+
+    @property
+    def Z_hat(self) -> np.ndarray:
+        """Linked reconstruction, with the classifiers on the last axis."""
+        return classifiers_last(self.model.reconstruct(self.Y.astype(np.float64)))
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What the final aggregator is fitted to.
+
+    Parameters
+    ----------
+    labels, frequencies, loss_weights : ndarray of shape (n,)
+        Class codes, sample weights, and sample weight × class weight.
+    folds : ndarray of shape (n_repeats, n)
+        Inner folds.
+    loss : FocalLoss
+    """
+
+    labels: np.ndarray
+    frequencies: np.ndarray
+    loss_weights: np.ndarray
+    folds: np.ndarray
+    loss: FocalLoss
+
+
+class FinalAggregator(Protocol):
+    """The contract: raw scores of folded-in instances."""
+
+    weights_: np.ndarray
+
+    def fit(self, instances: FoldedIn, target: Target) -> None:
+        """Learn from labelled instances."""
+
+    def scores(self, instances: FoldedIn) -> np.ndarray:
+        """Return raw scores (n,) or (n, K)."""
+
+
+class PoolFinalAggregator:
+    """One or several families of pools, averaged along their paths and recalibrated.
+
+    Parameters
+    ----------
+    families : tuple of str
+    """
+
+    selected: SelectedPool
+
+    def __init__(self, families: tuple[str, ...]) -> None:
+        self.families = [FAMILIES[name] for name in families]
+
+    def fit(self, instances: FoldedIn, target: Target) -> None:
+        """Select and combine the pools."""
+        self.selected = select_pool(
+            self.families,
+            instances.Z,
+            instances.phi,
+            target.labels,
+            target.frequencies,
+            target.folds,
+            loss_weights=target.loss_weights,
+            loss=target.loss,
+        )
+        self.weights_ = self.selected.pool.weights
+
+    def expand_cv_logits(self, usable: np.ndarray, otherwise: float | np.ndarray) -> None:
+        """Give labelled instances that nobody predicted the prior's out-of-fold score."""
+        logits = np.empty((len(usable), *self.selected.cv_logits.shape[1:]))
+        logits[usable], logits[~usable] = self.selected.cv_logits, otherwise
+        self.selected = replace(self.selected, cv_logits=logits)
+
+    def scores(self, instances: FoldedIn) -> np.ndarray:
+        """Return the pool's scores."""
+        return self.selected.pool.scores(instances.Z, instances.phi)
+
+
+class MeanFinalAggregator:
+    """The plain average of completed probabilities."""
+
+    def fit(self, instances: FoldedIn, target: Target) -> None:
+        """Remember the number of classifiers and classes."""
+        m, n_classes = len(instances.R), 2 if instances.R.ndim == 2 else instances.R.shape[2]
+        self.average = MeanAggregator(n_classes)
+        self.average.start(m, 0.0)
+        self.weights_ = self.average.weights_
+
+    def scores(self, instances: FoldedIn) -> np.ndarray:
+        """Return log-odds (centred log-ratios) of the average."""
+        return self.average.scores(self.average.features(instances.R, IdentityLink()))
+
+
+class WeightedFinalAggregator:
+    """The sources' logistic unit on the reconstruction, solved to convergence and recalibrated."""
+
+    def fit(self, instances: FoldedIn, target: Target) -> None:
+        """Solve for the weights, then undo what class weights and focal loss bend."""
+        features = instances.Z_hat
+        m, several = features.shape[-1], features.ndim == 3
+        unit = WeightedAggregator(lr=0.0, solver="converged")
+        unit.start(m, np.zeros(features.shape[1]) if several else 0.0)
+        scale = target.frequencies.sum() / target.loss_weights.sum()
+        unit.update(features, target.labels, target.loss_weights * scale, target.loss)
+        scores = unit.scores(features)[..., None]
+        slope, shift = fit_scale(scores, target.labels, target.frequencies, np.ones(1), 1.0)
+        self.weights_ = unit.weights_ * slope[0]
+        self.intercept = unit.intercept_ * slope[0] + (shift if several else shift[0])
+
+    def scores(self, instances: FoldedIn) -> np.ndarray:
+        """Return w · r̂ + b."""
+        return instances.Z_hat @ self.weights_ + self.intercept
+
+
+def make_final_aggregator(name: str) -> FinalAggregator:
+    """Return the final aggregator called `name`.
+
+    Parameters
+    ----------
+    name : str
+        A key of `FINAL_AGGREGATORS`.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    if name not in FINAL_AGGREGATORS:
+        raise ValueError(f"aggregator must be one of {sorted(FINAL_AGGREGATORS)}, got {name!r}.")
+    if name == "mean":
+        return MeanFinalAggregator()
+    if name == "weighted":
+        return WeightedFinalAggregator()
+    return PoolFinalAggregator(FINAL_AGGREGATORS[name])

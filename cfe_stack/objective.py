@@ -1,0 +1,48 @@
+"""The one definition of what both trainers minimise, for NumPy arrays and torch tensors alike.
+
+L = ρ · L_recon + (1 − ρ) · L_sup. Both parts are means, over observed cells and over weighted
+labelled instances, so that ρ means the same at every size.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from cfe_stack.losses import FocalLoss
+
+
+def squared_error(Z: Any, C: Any, Z_hat: Any) -> Any:
+    """Return Σ c (z − ẑ)² over the cells; a missing cell has weight 0 and a finite z.
+
+    Parameters
+    ----------
+    Z, C, Z_hat : ndarray or torch.Tensor of shapes that broadcast
+        Linked predictions, their weights, and their reconstruction.
+    """
+    return (C * (Z - Z_hat) ** 2).sum()
+
+
+def reconstruction_loss(error: Any, squared_norms: Any, lambda_reg: float, n_cells: float) -> Any:
+    """Return L_recon = [error + λ (‖X‖² + ‖Y‖²)] / number of observed cells.
+
+    Parameters
+    ----------
+    error : float or tensor
+        Sum of :func:`squared_error` over all blocks.
+    squared_norms : float or tensor
+        ‖X‖² + ‖Y‖².
+    lambda_reg : float
+    n_cells : float
+        Observed cells, counted with their instances' frequencies.
+    """
+    return (error + lambda_reg * squared_norms) / n_cells
+
+
+def supervised_loss(loss: FocalLoss, margin: Any, weights: Any, xp: Any = np) -> Any:
+    """Return L_sup = Σ ω ℓ(margin) / Σ ω over labelled instances."""
+    return (weights * loss.value(margin, xp)).sum() / weights.sum()
+
+
+def combined(rho: float, reconstruction: Any, supervised: Any) -> Any:
+    """Return ρ L_recon + (1 − ρ) L_sup."""
+    return rho * reconstruction + (1 - rho) * supervised

@@ -1,0 +1,215 @@
+"""Opinion pools on calibrated log-odds: families, regularisation paths, and the pool that predicts.
+
+A pool's score is linear in its coefficients: Σ_u (w_u + Σ_g γ_ug φ_g) z̃_u + b, with z̃_u the
+calibrated log-odds of classifier u and φ_g functions of the instance (gates). So pools that were
+trained apart can be averaged coefficient by coefficient, and the result is a pool again.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from cfe_stack.aggregators import CLASS_PRIOR, with_intercepts
+from cfe_stack.calibration import Calibration
+from cfe_stack.losses import FocalLoss
+from cfe_stack.pool_solver import PoolProblem, minimize_pool, with_penalty
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of pool with its grid of strengths, in observations, from strong to weak.
+
+    Parameters
+    ----------
+    name : str
+    weight_strengths : tuple of float
+        Pull of the weights towards 1/m.
+    gate_strengths : tuple of float, default=()
+        Pull of the gates towards 0; empty for a pool without gates.
+    signed : bool, default=False
+        Allow negative weights.
+    """
+
+    name: str
+    weight_strengths: tuple[float, ...]
+    gate_strengths: tuple[float, ...] = ()
+    signed: bool = False
+
+    @property
+    def grid(self) -> list[tuple[float, float]]:
+        """Pairs of strengths, neighbours next to each other."""
+        path = []
+        for k, gate in enumerate(self.gate_strengths or (0.0,)):
+            weights = self.weight_strengths[:: 1 if k % 2 == 0 else -1]
+            path += [(weight, gate) for weight in weights]
+        return path
+
+
+LOG_POOL = Family("log_pool", (500.0, 50.0, 5.0, 0.5))
+GATED_POOL = Family("gated_pool", (500.0, 50.0, 5.0, 0.5), (1500.0, 150.0, 15.0))
+SIGNED_POOL = Family("signed_pool", (500.0, 50.0, 5.0, 0.5, 0.05), signed=True)
+FAMILIES = {family.name: family for family in (LOG_POOL, GATED_POOL, SIGNED_POOL)}
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """A pool of log-odds whose weights may depend on the instance.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_classifiers,)
+        Weights of calibrated log-odds at gates 0.
+    gates : ndarray of shape (n_gates, n_classifiers)
+        Change of the weights per unit of each gate.
+    intercept : ndarray of shape (1,) or (n_classes,)
+    calibration : Calibration
+    """
+
+    weights: np.ndarray
+    gates: np.ndarray
+    intercept: np.ndarray
+    calibration: Calibration
+
+    def instance_weights(self, phi: np.ndarray) -> np.ndarray:
+        """Return the weights (n, n_classifiers) at gate values (n, n_gates)."""
+        return self.weights + phi @ self.gates
+
+    def contributions(self, Z: np.ndarray, phi: np.ndarray) -> np.ndarray:
+        """Return what every classifier adds to the scores, of the shape of `Z`."""
+        weights = self.instance_weights(phi)
+        return self.calibration.apply(Z) * (weights if Z.ndim == 2 else weights[:, None, :])
+
+    def scores(self, Z: np.ndarray, phi: np.ndarray) -> np.ndarray:
+        """Return raw scores (n,) or (n, K) of log-odds with the classifiers on the last axis."""
+        scores = self.contributions(Z, phi).sum(axis=-1)
+        return scores + (self.intercept[0] if Z.ndim == 2 else self.intercept)
+
+    def shifted(self, shift: np.ndarray) -> Self:
+        """Return a copy with `shift` added to the intercept."""
+        return replace(self, intercept=self.intercept + shift)
+
+    @classmethod
+    def average(cls, pools: list[Self], shares: np.ndarray) -> Self:
+        """Return Σ share · pool, coefficient by coefficient; calibrations must agree."""
+        return replace(
+            pools[0],
+            weights=sum(s * pool.weights for s, pool in zip(shares, pools, strict=True)),
+            gates=sum(s * pool.gates for s, pool in zip(shares, pools, strict=True)),
+            intercept=sum(s * pool.intercept for s, pool in zip(shares, pools, strict=True)),
+        )
+
+
+def fit_path(
+    family: Family,
+    Z: np.ndarray,
+    phi: np.ndarray,
+    labels: np.ndarray,
+    frequencies: np.ndarray,
+    *,
+    loss_weights: np.ndarray,
+    loss: FocalLoss,
+    calibration: Calibration,
+) -> list[Pool]:
+    """Fit the pools of a family, one per grid point, each starting at its neighbour.
+
+    Parameters
+    ----------
+    family : Family
+    Z : ndarray of shape (n, n_classifiers) or (n, n_classes, n_classifiers)
+        Log-odds or centred log-ratios.
+    phi : ndarray of shape (n, n_gates)
+        Gate values; used by families with gates only.
+    labels : ndarray of shape (n,)
+    frequencies : ndarray of shape (n,)
+        Sample weights.
+    loss_weights : ndarray of shape (n,)
+        Sample weight × class weight × focal class factor.
+    loss : FocalLoss
+    calibration : Calibration
+        Of these rows.
+
+    Returns
+    -------
+    list of Pool
+    """
+    calibrated = calibration.apply(Z)
+    m, n_gates = Z.shape[-1], phi.shape[1] if family.gate_strengths else 0
+    parts = [calibrated]
+    for g in range(n_gates):
+        gate = phi[:, g].reshape((-1,) + (1,) * (Z.ndim - 1))
+        parts.append(calibrated * gate)
+    design = with_intercepts(np.concatenate(parts, axis=-1))
+    n_intercepts = design.shape[-1] - m * (1 + n_gates)
+    sizes = [m, m * n_gates, n_intercepts]
+    prior = CLASS_PRIOR if Z.ndim == 2 else 2 * CLASS_PRIOR
+    speaks = (Z != 0).reshape(-1, m).any(axis=0)
+    equal = speaks / max(speaks.sum(), 1)
+    problem = PoolProblem(
+        design=design,
+        labels=labels,
+        weights=loss_weights * (frequencies.sum() / loss_weights.sum()),
+        penalty=np.zeros(sum(sizes)),
+        center=np.concatenate([equal, np.zeros(sum(sizes) - m)]),
+        nonnegative=np.repeat([not family.signed, False, False], sizes),
+        loss=loss,
+    )
+    bent = loss.gamma > 0 or not np.array_equal(loss_weights, frequencies)
+    pools, theta = [], problem.center.copy()
+    for strength, gate_strength in family.grid:
+        penalty = np.repeat([strength, gate_strength, prior], sizes)
+        theta = minimize_pool(with_penalty(problem, penalty), theta)
+        straight = recalibrated(theta, design, labels, frequencies) if bent else theta
+        gates = np.zeros((phi.shape[1], m))
+        gates[:n_gates] = straight[m : m * (1 + n_gates)].reshape(n_gates, m)
+        pools.append(Pool(straight[:m], gates, straight[m * (1 + n_gates) :], calibration))
+    return pools
+
+
+def recalibrated(
+    theta: np.ndarray, design: np.ndarray, labels: np.ndarray, frequencies: np.ndarray
+) -> np.ndarray:
+    """Return `theta` rescaled and shifted so that its scores are calibrated without class weights.
+
+    Class weights and the focal loss bend probabilities; one slope and the intercepts, fitted to
+    the plain logistic loss, undo it.
+    """
+    scores = design @ theta
+    slope, intercept = fit_scale(scores[..., None], labels, frequencies, np.ones(1), 1.0)
+    straight = theta * slope[0]
+    straight[len(theta) - len(intercept) :] += intercept
+    return straight
+
+
+def fit_scale(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    frequencies: np.ndarray,
+    center: np.ndarray,
+    strength: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return slopes ≥ 0 and intercepts of score columns by the plain logistic loss.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n, f) or (n, n_classes, f)
+    labels, frequencies : ndarray of shape (n,)
+    center : ndarray of shape (f,)
+        What the slopes are shrunk to.
+    strength : float
+        Strength of the shrinkage, in observations.
+    """
+    design = with_intercepts(scores)
+    f = scores.shape[-1]
+    n_intercepts = design.shape[-1] - f
+    prior = CLASS_PRIOR if scores.ndim == 2 else 2 * CLASS_PRIOR
+    problem = PoolProblem(
+        design=design,
+        labels=labels,
+        weights=frequencies,
+        penalty=np.repeat([strength, prior], [f, n_intercepts]),
+        center=np.concatenate([center, np.zeros(n_intercepts)]),
+        nonnegative=np.repeat([True, False], [f, n_intercepts]),
+    )
+    theta = minimize_pool(problem, problem.center)
+    return theta[:f], theta[f:]

@@ -1,0 +1,373 @@
+"""Alternating least squares with label-aware confidence, and an aggregator beside it."""
+
+import logging
+import warnings
+from typing import Literal, Self
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from cfe_stack import objective
+from cfe_stack.aggregators import Aggregator, Solver, make_aggregator
+from cfe_stack.confidence import Adaptive, ConfidenceName, make_confidence
+from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.link import LinkName
+from cfe_stack.losses import ClassWeight, Schedule, margins, probabilities
+from cfe_stack.trainers.base import (
+    BaseTrainer,
+    Supervision,
+    check_integer,
+    check_real,
+    spectral_factors,
+    start_model,
+)
+from cfe_stack.trainers.factor_model import FactorModel
+from cfe_stack.trainers.history import TrainingHistory
+from cfe_stack.trainers.majorization import (
+    MajorizedAggregator,
+    Majorizer,
+    check_majorizable,
+)
+from cfe_stack.trainers.normal_equations import ClassifierEquations
+from cfe_stack.trainers.sweep import Sweep
+
+logger = logging.getLogger(__name__)
+
+START_SCALE = 0.01
+START_BLOCK = 4096
+"""Random start factors are drawn in runs of this many instances, whatever the block size."""
+
+
+class CFEnsembleTrainer(BaseTrainer):
+    r"""Factorise the ensemble matrix by alternating least squares, with an aggregator beside it.
+
+    Every sweep solves the classifier factors, then the instance factors, in closed form, and moves
+    the aggregator by a gradient step or to its optimum. Class weights and the focal loss act on the
+    aggregator only; labels reach the factors through label-aware confidence.
+
+    Parameters
+    ----------
+    n_classifiers : int, default=None
+        Checked against the data if given.
+    latent_dim : int, default=20
+        Dimension d of the factors.
+    rho : float, default=0.5
+        Share of reconstruction in the objective, in [0, 1].
+    lambda_reg : float, default=0.01
+        Ridge on the factors, at least 0.
+    max_iter : int, default=100
+        Largest number of sweeps.
+    tol : float, default=1e-4
+        Stop when the objective changes by less than this share in a sweep; 0 runs all sweeps.
+    aggregator_type : {"weighted", "mean", "log_pool"}, default="weighted"
+    aggregator_lr : float, default=0.01
+        Size of the weighted aggregator's gradient step.
+    aggregator_solver : {"gradient", "converged"}, default="gradient"
+        One gradient step of the weighted aggregator per sweep, or its optimum.
+    freeze_aggregator_iters : int, default=0
+        The aggregator stays at its start in the first sweeps.
+    confidence : {"certainty", "uniform", "calibration", "adaptive"}, default="certainty"
+        Base weight of a cell.
+    adaptive_shares : tuple of three floats, default=(0.5, 0.3, 0.2)
+        Shares of certainty, calibration and agreement in ``confidence="adaptive"``.
+    use_label_aware_confidence : bool, default=True
+        Raise the weight of cells that agree with the label, in training.
+    label_aware_alpha : float, default=1.0
+    supervision : {"confidence", "majorize"}, default="confidence"
+        How labels reach the factors: by label-aware confidence, or by the supervised part of the
+        objective itself (see Notes), in which case label-aware confidence is off.
+    use_class_weights : bool, default=True
+        Weigh the supervised loss by `class_weight`.
+    class_weight : dict or "balanced", default="balanced"
+    focal_gamma : float or callable, default=0.0
+        Focusing parameter, or a schedule from progress in [0, 1] to one, such as
+        :class:`cfe_stack.losses.LinearSchedule`.
+    focal_delta : float, default=None
+        Smoothing constant; None means 1e-3 for 0 < gamma < 1 and 0 otherwise.
+    focal_alpha : float, default=None
+        Class factor of the positive class, multiplied to the class weight.
+    focal_gradient : {"exact", "reweighted"}, default="exact"
+    init : {"random", "spectral"}, default="random"
+        Start from random instance factors, as the sources do, or from the leading principal axes
+        of the linked predictions, which depends on no random number and not on the order of rows.
+    init_prior : bool, default=True
+        Start the intercept at the weighted log-odds of the classes instead of 0.
+    link : {"identity", "logit"}, default="identity"
+        Scale of the factorisation.
+    standardize : bool, default=False
+        Centre and scale every classifier's linked predictions, and learn a bias per classifier.
+    random_state : int, RandomState or None, default=None
+        Seed of the start factors.
+    verbose : int, default=0
+        Log every `verbose`-th sweep at level INFO.
+
+    Attributes
+    ----------
+    classifier_factors_ : ndarray of shape (latent_dim, n_classifiers[, n_classes])
+    instance_factors_ : ndarray of shape (latent_dim, n_instances)
+        Factors of the training instances; with label-aware confidence they have seen labels.
+    weights_ : ndarray of shape (n_classifiers,)
+    intercept_ : float or ndarray of shape (n_classes,)
+    transductive_proba_ : ndarray of shape (n_instances, n_classes)
+        Probabilities of all training instances, unlabelled ones included, from their factors.
+    factor_model_ : FactorModel
+        The label-free fold-in.
+    history_ : TrainingHistory
+        Objective, its parts and the aggregator's γ after every sweep.
+    n_iter_ : int
+
+    Raises
+    ------
+    ValueError
+        In `fit`, if a parameter is outside its range or does not fit the data.
+
+    Warns
+    -----
+    sklearn.exceptions.ConvergenceWarning
+        If `max_iter` sweeps were not enough for `tol`.
+    CollapsedAggregatorWarning
+        If the aggregator ends with weights that are all ≤ 0, or with constant predictions.
+
+    Notes
+    -----
+    The objective is ρ · L_recon + (1 − ρ) · L_sup, see :mod:`cfe_stack.objective`. At fixed weights
+    C the reconstruction never rises over a sweep:
+
+    .. math:: x_u = (Y C_u Y^T + \lambda I)^{-1} Y C_u z_u, \qquad
+        y_i = (X C_i X^T + \lambda I)^{-1} X C_i z_i.
+
+    ``supervision="majorize"`` descends on the full objective, which then never rises: the logistic
+    loss of two classes is replaced by a parabola above it that touches it at the current scores,
+    and enters the normal equations as one more row (:mod:`cfe_stack.trainers.majorization`). The
+    instance factors absorb the labels, so an aggregator that is to predict new instances has to be
+    fitted on label-free fold-ins, as :class:`cfe_stack.CFEnsembleClassifier` does.
+
+    References
+    ----------
+    .. [1] Y. Hu, Y. Koren, C. Volinsky, "Collaborative Filtering for Implicit Feedback Datasets",
+       ICDM 2008, equations 4 and 5.
+
+    Examples
+    --------
+    >>> from cfe_stack import CFEnsembleTrainer
+    >>> from cfe_stack.datasets import make_ensemble
+    >>> from cfe_stack.ensemble_data import EnsembleData
+    >>> made = make_ensemble(n_classifiers=5, n_instances=200, random_state=0)
+    >>> trainer = CFEnsembleTrainer(latent_dim=2, random_state=0)
+    >>> trainer.fit(EnsembleData(made.R, made.labels)).predict_proba(made.R).shape
+    (200, 2)
+    """
+
+    def __init__(
+        self,
+        n_classifiers: int | None = None,
+        latent_dim: int = 20,
+        rho: float = 0.5,
+        lambda_reg: float = 0.01,
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        *,
+        aggregator_type: str = "weighted",
+        aggregator_lr: float = 0.01,
+        aggregator_solver: Solver = "gradient",
+        freeze_aggregator_iters: int = 0,
+        confidence: ConfidenceName = "certainty",
+        adaptive_shares: tuple[float, float, float] = (0.5, 0.3, 0.2),
+        use_label_aware_confidence: bool = True,
+        label_aware_alpha: float = 1.0,
+        supervision: Literal["confidence", "majorize"] = "confidence",
+        use_class_weights: bool = True,
+        class_weight: ClassWeight = "balanced",
+        focal_gamma: float | Schedule = 0.0,
+        focal_delta: float | None = None,
+        focal_alpha: float | None = None,
+        focal_gradient: Literal["exact", "reweighted"] = "exact",
+        init: Literal["random", "spectral"] = "random",
+        init_prior: bool = True,
+        link: LinkName = "identity",
+        standardize: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.n_classifiers = n_classifiers
+        self.latent_dim = latent_dim
+        self.rho = rho
+        self.lambda_reg = lambda_reg
+        self.max_iter = max_iter
+        self.tol = tol
+        self.aggregator_type = aggregator_type
+        self.aggregator_lr = aggregator_lr
+        self.aggregator_solver = aggregator_solver
+        self.freeze_aggregator_iters = freeze_aggregator_iters
+        self.confidence = confidence
+        self.adaptive_shares = adaptive_shares
+        self.use_label_aware_confidence = use_label_aware_confidence
+        self.label_aware_alpha = label_aware_alpha
+        self.supervision = supervision
+        self.use_class_weights = use_class_weights
+        self.class_weight = class_weight
+        self.focal_gamma = focal_gamma
+        self.focal_delta = focal_delta
+        self.focal_alpha = focal_alpha
+        self.focal_gradient = focal_gradient
+        self.init = init
+        self.init_prior = init_prior
+        self.link = link
+        self.standardize = standardize
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, data: EnsembleData, y: None = None) -> Self:
+        """Learn factors and aggregator.
+
+        Parameters
+        ----------
+        data : EnsembleData
+            Instances without a label take part in the factorisation only.
+        y : None
+            Ignored; labels are part of `data`.
+        """
+        self.check_parameters()
+        self._check_data(data)
+        supervision = Supervision.of(self, data)
+        aggregator = self._make_aggregator(data)
+        intercept = supervision.intercept(data.n_classes, self.init_prior)
+        aggregator.start(data.n_classifiers, intercept)
+        self._aggregator, self.history_ = aggregator, TrainingHistory()
+        model, equations = self._start(data)
+        majorizer = None
+        if self.supervision == "majorize":
+            majorizer = Majorizer.of(self, data, supervision, aggregator)
+        Y = np.empty((self.latent_dim, data.n_instances), dtype=data.R.dtype)
+        for sweep in range(self.max_iter):
+            # the first sweep has no scores yet for a parabola to touch
+            row = majorizer if sweep > 0 else None
+            if row is None:
+                solved = equations.solve(self.lambda_reg)
+            else:
+                solved = row.solve_classifiers(model, equations, Y)
+            bias = solved[-1] if self.standardize else model.bias
+            model = model.with_factors(solved[: self.latent_dim], bias)
+            passed = self._sweep(model, data, supervision.known, Y, row)
+            equations = passed.equations
+            self._record(sweep, passed.reconstruction_loss(model), passed, supervision)
+            moving = sweep > self.freeze_aggregator_iters or not supervision.known.any()
+            if moving and 0 < self.tol and self.history_.relative_change() < self.tol:
+                break
+        else:
+            self._warn_not_converged()
+        self.n_iter_ = len(self.history_)
+        self.factor_model_, self.instance_factors_ = model, Y
+        self.transductive_proba_ = probabilities(self._scores(Y))
+        self._warn_if_collapsed(self.transductive_proba_, supervision)
+        return self
+
+    def check_parameters(self) -> None:
+        """Raise ValueError where a parameter is out of range."""
+        super().check_parameters()
+        make_aggregator(self.aggregator_type, 2, self.aggregator_lr, self.aggregator_solver)
+        make_confidence(self.confidence, label_aware_alpha=self.label_aware_alpha, label_aware=True)
+        Adaptive(self.adaptive_shares)
+        if self.init not in ("random", "spectral"):
+            raise ValueError(f"init must be 'random' or 'spectral', got {self.init!r}.")
+        if self.supervision not in ("confidence", "majorize"):
+            raise ValueError(
+                f"supervision must be 'confidence' or 'majorize', got {self.supervision!r}."
+            )
+        check_integer("max_iter", self.max_iter, 1)
+        check_integer("freeze_aggregator_iters", self.freeze_aggregator_iters, 0)
+        check_real("tol", self.tol, 0)
+
+    def _make_aggregator(self, data: EnsembleData) -> Aggregator:
+        if self.supervision == "majorize":
+            check_majorizable(self, data)
+            return MajorizedAggregator()
+        return make_aggregator(
+            self.aggregator_type, data.n_classes, self.aggregator_lr, self.aggregator_solver
+        )
+
+    def _start(self, data: EnsembleData) -> tuple[FactorModel, ClassifierEquations]:
+        """Return a model, and the equations of the instance factors to start from."""
+        strategy = make_confidence(
+            self.confidence,
+            label_aware=self.use_label_aware_confidence and self.supervision == "confidence",
+            label_aware_alpha=self.label_aware_alpha,
+            adaptive_shares=self.adaptive_shares,
+        )
+        model = start_model(self, data, strategy.fit(data))
+        if self.init == "spectral":
+            model = model.with_factors(spectral_factors(model, data), model.bias)
+            passed = Sweep.empty(model, learns_bias=self.standardize)
+            for block in data.blocks():
+                Z, C = model.linked(block.R), model.weights(block, use_labels=True)
+                passed.add(model, block, Z, C, model.solve(Z, C))
+            return model, passed.equations
+        random = check_random_state(self.random_state)
+        # the sources draw the classifiers' factors first, although the first half-sweep
+        # overwrites them; doing the same reproduces their figures to the digit
+        random.standard_normal(model.factors.shape)
+        passed = Sweep.empty(model, learns_bias=self.standardize)
+        for block in data.blocks(START_BLOCK):
+            shape = (self.latent_dim, block.stop - block.start)
+            Y = (START_SCALE * random.standard_normal(shape)).astype(data.R.dtype)
+            Z, C = model.linked(block.R), model.weights(block, use_labels=True)
+            passed.add(model, block, Z, C, Y)
+        return model, passed.equations
+
+    def _sweep(
+        self,
+        model: FactorModel,
+        data: EnsembleData,
+        known: np.ndarray,
+        Y: np.ndarray,
+        row: Majorizer | None,
+    ) -> Sweep:
+        """Pass once over the data: instance factors, error, and the next classifier equations."""
+        passed = Sweep.empty(model, learns_bias=self.standardize)
+        for block in data.blocks():
+            Z, C = model.linked(block.R), model.weights(block, use_labels=True)
+            current = Y[:, block.start : block.stop]
+            if row is None:
+                factors = model.solve(Z, C)
+            else:
+                factors = row.solve_instances(model, block, Z, C, current)
+            passed.add(model, block, Z, C, factors)
+            current[:] = factors
+            here = known[block.start : block.stop]
+            if here.any():
+                values = model.reconstruct(factors[:, here].astype(np.float64))
+                passed.features.append(self._aggregator.features(values, model.link))
+        return passed
+
+    def _record(
+        self, sweep: int, reconstruction: float, passed: Sweep, supervision: Supervision
+    ) -> None:
+        """Move the aggregator, and log the objective at the point reached."""
+        supervised, loss = 0.0, supervision.loss_at(sweep / max(self.max_iter - 1, 1))
+        if supervision.known.any():
+            features = np.concatenate(passed.features)
+            labels, weights = supervision.labels, supervision.weights
+            if sweep >= self.freeze_aggregator_iters:
+                self._aggregator.update(features, labels, weights, loss)
+            margin = margins(self._aggregator.scores(features), labels)
+            supervised = float(objective.supervised_loss(loss, margin, weights))
+        self.history_.append(
+            objective=objective.combined(supervision.rho, reconstruction, supervised),
+            reconstruction=reconstruction,
+            supervised=supervised,
+            focal_gamma=loss.gamma,
+        )
+        if self.verbose and sweep % self.verbose == 0:
+            logger.info("sweep %d: %s", sweep, self.history_.records[-1])
+
+    def _warn_not_converged(self) -> None:
+        if self.tol == 0:
+            return
+        warnings.warn(
+            f"The objective still changed by {self.history_.relative_change():.1e} of its size in "
+            f"the last of {self.max_iter} sweeps, more than tol={self.tol:g}. Raise max_iter or "
+            "tol; a larger lambda_reg or a smaller latent_dim converges faster.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )

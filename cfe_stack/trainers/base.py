@@ -1,0 +1,360 @@
+"""What every trainer shares: parameter checks, supervision, prediction by fold-in, warnings."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from cfe_stack.aggregators import Aggregator, MeanAggregator
+from cfe_stack.confidence import Confidence
+from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.link import make_link
+from cfe_stack.losses import (
+    FocalLoss,
+    Schedule,
+    instance_weights,
+    prior_log_odds,
+    probabilities,
+    scheduled,
+)
+from cfe_stack.trainers.factor_model import FactorModel
+from cfe_stack.trainers.history import TrainingHistory
+
+CONSTANT_PREDICTIONS = 1e-3
+"""Predictions that span less than this do not tell instances apart."""
+
+
+class CollapsedAggregatorWarning(UserWarning):
+    """The aggregator's weights are all ≤ 0, or its predictions do not vary."""
+
+
+def check_real(name: str, value: Any, low: float, high: float = np.inf) -> None:
+    """Raise ValueError unless `value` is a real number in [low, high]."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not (number and np.isfinite(value) and low <= value <= high):
+        allowed = f">= {low:g}" if high == np.inf else f"in [{low:g}, {high:g}]"
+        raise ValueError(f"{name} must be a number {allowed}, got {value!r}.")
+
+
+def check_integer(name: str, value: Any, low: int) -> None:
+    """Raise ValueError unless `value` is an integer of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+        raise ValueError(f"{name} must be an integer >= {low}, got {value!r}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Supervision:
+    """The labelled part of the data, and how the supervised loss weighs it.
+
+    Parameters
+    ----------
+    known : ndarray of shape (n_instances,), bool
+        Instances with a label and a positive sample weight.
+    labels, weights : ndarray of shape (n_known,)
+        Class codes, and class weight × sample weight × focal class factor.
+    rho : float
+        Share of reconstruction; 1 where nothing is labelled.
+    gamma : float or callable
+    delta : float or None
+    gradient : {"exact", "reweighted"}
+    """
+
+    known: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+    rho: float
+    gamma: float | Schedule
+    delta: float | None
+    gradient: Any
+
+    @classmethod
+    def of(cls, trainer: "BaseTrainer", data: EnsembleData) -> Self:
+        """Return the supervision of `data` by the parameters of `trainer`."""
+        known = data.labels >= 0
+        if data.sample_weight is not None:
+            known &= data.sample_weight > 0
+        rho = float(trainer.rho)
+        if not known.any():
+            if rho < 1:
+                warnings.warn(
+                    "No instance has a label: rho acts as 1 (reconstruction only) and the "
+                    "aggregator stays at its start. Pass labels in EnsembleData to supervise.",
+                    UserWarning,
+                    stacklevel=3,
+                )
+            rho = 1.0
+        weights = instance_weights(
+            data.labels[known],
+            data.n_classes,
+            class_weight=trainer.class_weight if trainer.use_class_weights else None,
+            sample_weight=None if data.sample_weight is None else data.sample_weight[known],
+            focal_alpha=trainer.focal_alpha,
+            classes=data.classes,
+        )
+        if known.any() and not weights.sum() > 0:
+            raise ValueError(
+                f"class_weight {trainer.class_weight!r} with focal_alpha {trainer.focal_alpha!r} "
+                "gives every labelled instance the weight 0; at least one class that is present "
+                "needs a positive weight."
+            )
+        return cls(
+            known,
+            data.labels[known],
+            weights,
+            rho,
+            trainer.focal_gamma,
+            trainer.focal_delta,
+            trainer.focal_gradient,
+        )
+
+    def loss_at(self, progress: float) -> FocalLoss:
+        """Return the loss at `progress` in [0, 1] of training."""
+        return FocalLoss(scheduled(self.gamma, progress), self.delta, self.gradient)
+
+    def intercept(self, n_classes: int, init_prior: bool) -> float | np.ndarray:
+        """Return the intercept to start from."""
+        if init_prior and self.known.any():
+            return prior_log_odds(self.labels, self.weights, n_classes)
+        return 0.0 if n_classes == 2 else np.zeros(n_classes)
+
+
+def start_model(trainer: "BaseTrainer", data: EnsembleData, strategy: Confidence) -> FactorModel:
+    """Return a factor model without factors: link, and the standardisation of every row."""
+    n_rows = data.n_classifiers * (data.n_classes if data.n_classes > 2 else 1)
+    model = FactorModel(
+        link=make_link(trainer.link, data.n_classes),
+        confidence=strategy,
+        lambda_reg=float(trainer.lambda_reg),
+        n_classifiers=data.n_classifiers,
+        shift=np.zeros(n_rows),
+        scale=np.ones(n_rows),
+        factors=np.zeros((trainer.latent_dim, n_rows)),
+        bias=np.zeros(n_rows),
+    )
+    return model.standardised(data) if trainer.standardize else model
+
+
+def spectral_factors(model: FactorModel, data: EnsembleData) -> np.ndarray:
+    """Return the leading principal axes of the linked predictions, missing cells taken as 0.
+
+    Returns
+    -------
+    ndarray of shape (latent_dim, n_rows)
+        0 beyond the rank of the data.
+
+    Notes
+    -----
+    With uniform confidence and no missing cell these are the solution: the two ridges amount to a
+    nuclear norm, which lowers every singular value by λ and shares it equally between the factors
+    (Mazumder, Hastie, Tibshirani, JMLR 2010, lemma 6).
+    """
+    latent_dim, n_rows = model.factors.shape
+    moments = np.zeros((n_rows, n_rows))
+    for block in data.blocks():
+        Z = model.linked(block.R).astype(np.float64)
+        moments += (Z * block.sample_weight) @ Z.T
+    values, vectors = np.linalg.eigh(moments)
+    singular_values = np.sqrt(np.maximum(values[::-1][:latent_dim], 0.0))
+    lengths = np.sqrt(np.maximum(singular_values - model.lambda_reg, 0.0))
+    factors = np.zeros((latent_dim, n_rows))
+    factors[: len(lengths)] = (vectors[:, ::-1][:, :latent_dim] * lengths).T
+    return factors
+
+
+class BaseTrainer(BaseEstimator):
+    """Parameters, checks and predictions that do not depend on how the factors are found."""
+
+    history_: TrainingHistory
+    factor_model_: FactorModel
+    n_iter_: int
+    _aggregator: Aggregator
+
+    n_classifiers: int | None
+    latent_dim: int
+    rho: float
+    lambda_reg: float
+    use_class_weights: bool
+    class_weight: Any
+    focal_gamma: float | Schedule
+    focal_delta: float | None
+    focal_alpha: float | None
+    focal_gradient: Any
+    aggregator_lr: float
+    link: Any
+    standardize: bool
+
+    def check_parameters(self) -> None:
+        """Raise ValueError where a parameter is out of range."""
+        check_integer("latent_dim", self.latent_dim, 1)
+        check_real("rho", self.rho, 0, 1)
+        check_real("lambda_reg", self.lambda_reg, 0)
+        check_real("aggregator_lr", self.aggregator_lr, 0)
+        make_link(self.link, 2)
+        for progress in (0.0, 1.0):
+            gamma = self.focal_gamma(progress) if callable(self.focal_gamma) else self.focal_gamma
+            check_real("focal_gamma", gamma, 0)
+        if self.focal_delta is not None:
+            check_real("focal_delta", self.focal_delta, 0)
+        FocalLoss(0.0, self.focal_delta, self.focal_gradient)
+
+    def _check_data(self, data: EnsembleData) -> None:
+        """Raise an error where the data are not what the parameters say, or hold nothing."""
+        if not isinstance(data, EnsembleData):
+            raise TypeError(
+                f"fit takes an EnsembleData(R, labels), got {type(data).__name__}. Columns of "
+                "stacked meta-features are for CFEnsembleClassifier."
+            )
+        if self.n_classifiers is not None and self.n_classifiers != data.n_classifiers:
+            raise ValueError(
+                f"n_classifiers is {self.n_classifiers!r}, but R has {data.n_classifiers} "
+                "classifiers; leave it out, or pass the number of rows of R."
+            )
+        if data.n_instances < data.n_classes:
+            raise ValueError(
+                f"R has {data.n_instances} instance(s), fewer than its {data.n_classes} classes."
+            )
+        if data.n_missing == data.n_classifiers * data.n_instances:
+            raise ValueError("R holds no prediction at all: every cell is missing.")
+
+    @property
+    def weights_(self) -> np.ndarray:
+        """Weights of the aggregator, of shape (n_classifiers,)."""
+        check_is_fitted(self, "factor_model_")
+        return self._aggregator.weights_
+
+    @property
+    def intercept_(self) -> float | np.ndarray:
+        """Intercept of the aggregator: a number, or one per class for more than two classes."""
+        check_is_fitted(self, "factor_model_")
+        return self._aggregator.intercept_
+
+    @property
+    def classifier_factors_(self) -> np.ndarray:
+        """Classifier factors, of shape (latent_dim, n_classifiers[, n_classes])."""
+        check_is_fitted(self, "factor_model_")
+        model = self.factor_model_
+        shape = (len(model.factors), model.n_classifiers, -1)
+        factors = model.factors.reshape(shape)
+        return factors[:, :, 0] if factors.shape[2] == 1 else factors
+
+    def _new_data(self, R: EnsembleData | ArrayLike) -> EnsembleData:
+        """Return checked data for prediction, with the classifiers and classes of training."""
+        check_is_fitted(self, "factor_model_")
+        data = R if isinstance(R, EnsembleData) else EnsembleData(np.asarray(R))
+        model = self.factor_model_
+        rows = data.n_classifiers * (data.n_classes if data.n_classes > 2 else 1)
+        if data.n_classifiers != model.n_classifiers or rows != len(model.shift):
+            classes = max(len(model.shift) // model.n_classifiers, 2)
+            raise ValueError(
+                f"R has {data.n_classifiers} classifiers and {data.n_classes} classes; the trainer "
+                f"was fitted on {model.n_classifiers} classifiers and {classes} classes."
+            )
+        return data
+
+    def transform(self, R: EnsembleData | ArrayLike) -> np.ndarray:
+        """Return the label-free instance factors.
+
+        Parameters
+        ----------
+        R : EnsembleData or array-like of shape (n_classifiers, n_instances[, n_classes])
+            NaN marks missing predictions. Labels are never used.
+
+        Returns
+        -------
+        ndarray of shape (latent_dim, n_instances)
+        """
+        data = self._new_data(R)
+        return self.factor_model_.fold_in(data)
+
+    def reconstruct(self, R: EnsembleData | ArrayLike) -> np.ndarray:
+        """Return the reconstructed probabilities of all cells, by label-free fold-in.
+
+        Parameters
+        ----------
+        R : EnsembleData or array-like of shape (n_classifiers, n_instances[, n_classes])
+            NaN marks missing predictions. Labels are never used.
+
+        Returns
+        -------
+        ndarray of the shape of R
+        """
+        data = self._new_data(R)
+        model = self.factor_model_
+        return model.link.inverse(model.reconstruct(model.fold_in(data)))
+
+    def complete(self, R: EnsembleData | ArrayLike) -> np.ndarray:
+        """Return `R` with its missing cells filled in by the label-free fold-in.
+
+        Parameters
+        ----------
+        R : EnsembleData or array-like of shape (n_classifiers, n_instances[, n_classes])
+            NaN marks missing predictions. Labels are never used.
+
+        Returns
+        -------
+        ndarray of the shape of R
+            Observed cells are as they were.
+        """
+        data, model = self._new_data(R), self.factor_model_
+        return model.complete(data, model.fold_in(data))
+
+    def decision_function(self, R: EnsembleData | ArrayLike) -> np.ndarray:
+        """Return raw scores of new instances, by label-free fold-in.
+
+        Parameters
+        ----------
+        R : EnsembleData or array-like of shape (n_classifiers, n_instances[, n_classes])
+            NaN marks missing predictions. Labels are never used.
+
+        Returns
+        -------
+        ndarray of shape (n_instances,) or (n_instances, n_classes)
+            Log-odds of class 1, or one score per class.
+        """
+        return self._scores(self.transform(R))
+
+    def predict_proba(self, R: EnsembleData | ArrayLike) -> np.ndarray:
+        """Return class probabilities of new instances, by label-free fold-in.
+
+        Parameters
+        ----------
+        R : EnsembleData or array-like of shape (n_classifiers, n_instances[, n_classes])
+            NaN marks missing predictions. Labels are never used.
+
+        Returns
+        -------
+        ndarray of shape (n_instances, n_classes)
+        """
+        return probabilities(self.decision_function(R))
+
+    def _scores(self, Y: np.ndarray) -> np.ndarray:
+        model = self.factor_model_
+        values = model.reconstruct(np.asarray(Y, dtype=np.float64))
+        return self._aggregator.scores(self._aggregator.features(values, model.link))
+
+    def _warn_if_collapsed(self, proba: np.ndarray, supervision: Supervision) -> None:
+        """Warn where the aggregator turned against the classifiers or says the same of everyone."""
+        if isinstance(self._aggregator, MeanAggregator) or not supervision.known.any():
+            return
+        weights = self._aggregator.weights_
+        spread = float(np.ptp(proba, axis=0).max())
+        if (weights <= 0).all():
+            symptom = (
+                f"all {len(weights)} aggregator weights are <= 0 (largest {weights.max():.3g})"
+            )
+        elif len(proba) > 1 and spread < CONSTANT_PREDICTIONS:
+            symptom = f"the predictions are constant (they span {spread:.2g})"
+        else:
+            return
+        warnings.warn(
+            f"The aggregator has collapsed: {symptom}, so the ranking of the instances is lost or "
+            "inverted. Set use_class_weights=True, start from init_prior=True, solve to "
+            "convergence (aggregator_solver='converged'), or take aggregator_type='log_pool', "
+            "whose weights cannot be negative.",
+            CollapsedAggregatorWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,321 @@
+"""The trainer of joint descent: parameters, checks and results; torch works elsewhere."""
+
+import logging
+import warnings
+from collections.abc import Iterable
+from typing import Literal, Self
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from cfe_stack import objective
+from cfe_stack.aggregators import make_aggregator
+from cfe_stack.confidence import ConfidenceName, make_confidence
+from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.extras import import_extra
+from cfe_stack.link import LinkName
+from cfe_stack.losses import ClassWeight, FocalLoss, Schedule, probabilities
+from cfe_stack.trainers.base import (
+    BaseTrainer,
+    Supervision,
+    check_integer,
+    check_real,
+    start_model,
+)
+from cfe_stack.trainers.history import TrainingHistory
+from cfe_stack.trainers.joint import Plateau
+
+logger = logging.getLogger(__name__)
+
+CHOICES = {
+    "optimizer": ("adam", "adamw", "sgd", "lbfgs"),
+    "instance_factors": ("free", "projected"),
+    "init": ("random", "spectral"),
+    "dtype": ("float32", "float64"),
+    "device": ("auto", "cpu", "cuda"),
+}
+
+
+class CFEnsemblePyTorchTrainer(BaseTrainer):
+    r"""Factorise the ensemble matrix and train the aggregator by joint gradient descent.
+
+    Factors and aggregator descend together on ρ · L_recon + (1 − ρ) · L_sup, the objective of
+    :mod:`cfe_stack.objective`. Class weights and the focal loss act on all parameters; label-aware
+    confidence is not needed and not offered.
+
+    Parameters
+    ----------
+    n_classifiers : int, default=None
+        Checked against the data if given.
+    latent_dim : int, default=20
+        Dimension d of the factors.
+    rho : float, default=0.5
+        Share of reconstruction in the objective, in [0, 1].
+    lambda_reg : float, default=0.01
+        Ridge on the factors, at least 0.
+    max_epochs : int, default=300
+        Largest number of passes over the data; for L-BFGS, of runs of up to 20 of its steps.
+    tol : float, default=1e-4
+        Smallest decrease of the objective, as a share of it, that counts as an improvement; 0 runs
+        all epochs.
+    optimizer : {"adam", "adamw", "sgd", "lbfgs"}, default="adam"
+        ``"adamw"`` decays the parameters beside the objective's ridge; ``"sgd"`` has momentum 0.9.
+    lr : float, default=None
+        Learning rate; None means 0.01 for Adam and AdamW, 0.1 for SGD, 1 for L-BFGS.
+    batch_size : int, default=None
+        Instances per step; None takes all at once.
+    patience : int, default=10
+        Stop after so many epochs without an improvement; the learning rate is halved after half
+        of them. The best state is restored.
+    instance_factors : {"projected", "free"}, default="projected"
+        ``"projected"``: the label-free fold-in, a function of the classifier factors that is
+        differentiated through, so that training sees what prediction uses. ``"free"``: parameters,
+        as in the sources; they absorb the labels.
+    aggregator_type : {"weighted", "mean", "log_pool"}, default="weighted"
+    confidence : {"certainty", "uniform", "calibration", "adaptive"}, default="certainty"
+        Weight of a cell.
+    adaptive_shares : tuple of three floats, default=(0.5, 0.3, 0.2)
+        Shares of certainty, calibration and agreement in ``confidence="adaptive"``.
+    use_class_weights : bool, default=True
+        Weigh the supervised loss by `class_weight`.
+    class_weight : dict or "balanced", default="balanced"
+    focal_gamma : float or callable, default=0.0
+        Focusing parameter, or a schedule from progress in [0, 1] to one, such as
+        :class:`cfe_stack.losses.LinearSchedule`; with a schedule all epochs are run.
+    focal_delta : float, default=None
+        Smoothing constant; None means 1e-3 for 0 < gamma < 1 and 0 otherwise.
+    focal_alpha : float, default=None
+        Class factor of the positive class, multiplied to the class weight.
+    init : {"spectral", "random"}, default="spectral"
+        Start from the leading principal axes of the linked predictions, or from small random
+        factors.
+    init_prior : bool, default=True
+        Start the intercept at the weighted log-odds of the classes instead of 0.
+    link : {"identity", "logit"}, default="identity"
+        Scale of the factorisation.
+    standardize : bool, default=False
+        Centre and scale every classifier's linked predictions, and learn a bias per classifier.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+    dtype : {"float32", "float64"}, default="float32"
+    compile : bool, default=False
+        Compile the objective with ``torch.compile``; worth its start-up time on large data only.
+    progress : bool, default=False
+        Show a progress bar (needs tqdm).
+    random_state : int, RandomState or None, default=None
+        Seed of random factors and of the batches.
+    verbose : int, default=0
+        Log every `verbose`-th epoch at level INFO.
+
+    Attributes
+    ----------
+    classifier_factors_ : ndarray of shape (latent_dim, n_classifiers[, n_classes])
+    instance_factors_ : ndarray of shape (latent_dim, n_instances)
+        Factors of the training instances; free ones have seen labels.
+    weights_ : ndarray of shape (n_classifiers,)
+    intercept_ : float or ndarray of shape (n_classes,)
+    transductive_proba_ : ndarray of shape (n_instances, n_classes)
+        Probabilities of all training instances, unlabelled ones included, from their factors.
+    factor_model_ : FactorModel
+        The label-free fold-in.
+    history_ : TrainingHistory
+        Objective, its parts and γ after every epoch.
+    n_iter_ : int
+
+    Raises
+    ------
+    ValueError
+        In `fit`, if a parameter is outside its range or does not fit the data.
+
+    Warns
+    -----
+    sklearn.exceptions.ConvergenceWarning
+        If the objective still fell in the last of `max_epochs` epochs.
+    CollapsedAggregatorWarning
+        If the aggregator ends with weights that are all ≤ 0, or with constant predictions.
+
+    Notes
+    -----
+    A fitted trainer holds NumPy arrays only: it predicts where torch is not installed.
+    An interrupt from the keyboard ends the descent; the best state so far is kept.
+
+    References
+    ----------
+    .. [1] T.-Y. Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017.
+
+    Examples
+    --------
+    >>> from cfe_stack import CFEnsemblePyTorchTrainer
+    >>> from cfe_stack.datasets import make_ensemble
+    >>> from cfe_stack.ensemble_data import EnsembleData
+    >>> made = make_ensemble(n_classifiers=5, n_instances=200, random_state=0)
+    >>> trainer = CFEnsemblePyTorchTrainer(latent_dim=2, optimizer="lbfgs", lambda_reg=1.0)
+    >>> trainer.fit(EnsembleData(made.R, made.labels))  # doctest: +SKIP
+    >>> trainer.predict_proba(made.R).shape  # doctest: +SKIP
+    (200, 2)
+    """
+
+    # every parameter moves by `lr`, along the derivative of the loss itself
+    aggregator_lr = 0.0
+    focal_gradient = "exact"
+
+    def __init__(
+        self,
+        n_classifiers: int | None = None,
+        latent_dim: int = 20,
+        rho: float = 0.5,
+        lambda_reg: float = 0.01,
+        max_epochs: int = 300,
+        tol: float = 1e-4,
+        *,
+        optimizer: Literal["adam", "adamw", "sgd", "lbfgs"] = "adam",
+        lr: float | None = None,
+        batch_size: int | None = None,
+        patience: int = 10,
+        instance_factors: Literal["free", "projected"] = "projected",
+        aggregator_type: str = "weighted",
+        confidence: ConfidenceName = "certainty",
+        adaptive_shares: tuple[float, float, float] = (0.5, 0.3, 0.2),
+        use_class_weights: bool = True,
+        class_weight: ClassWeight = "balanced",
+        focal_gamma: float | Schedule = 0.0,
+        focal_delta: float | None = None,
+        focal_alpha: float | None = None,
+        init: Literal["random", "spectral"] = "spectral",
+        init_prior: bool = True,
+        link: LinkName = "identity",
+        standardize: bool = False,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        dtype: Literal["float32", "float64"] = "float32",
+        compile: bool = False,
+        progress: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.n_classifiers = n_classifiers
+        self.latent_dim = latent_dim
+        self.rho = rho
+        self.lambda_reg = lambda_reg
+        self.max_epochs = max_epochs
+        self.tol = tol
+        self.optimizer = optimizer
+        self.lr = lr
+        self.batch_size = batch_size
+        self.patience = patience
+        self.instance_factors = instance_factors
+        self.aggregator_type = aggregator_type
+        self.confidence = confidence
+        self.adaptive_shares = adaptive_shares
+        self.use_class_weights = use_class_weights
+        self.class_weight = class_weight
+        self.focal_gamma = focal_gamma
+        self.focal_delta = focal_delta
+        self.focal_alpha = focal_alpha
+        self.init = init
+        self.init_prior = init_prior
+        self.link = link
+        self.standardize = standardize
+        self.device = device
+        self.dtype = dtype
+        self.compile = compile
+        self.progress = progress
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, data: EnsembleData, y: None = None) -> Self:
+        """Learn factors and aggregator.
+
+        Parameters
+        ----------
+        data : EnsembleData
+            Instances without a label take part in the factorisation only. Loaded whole.
+        y : None
+            Ignored; labels are part of `data`.
+
+        Raises
+        ------
+        MissingExtraError
+            If torch is not installed.
+        """
+        self.check_parameters()
+        self._check_data(data)
+        from cfe_stack.trainers.pytorch import descend
+
+        supervision = Supervision.of(self, data)
+        strategy = make_confidence(self.confidence, adaptive_shares=self.adaptive_shares)
+        model = start_model(self, data, strategy.fit(data))
+        self.history_ = TrainingHistory()
+        plateau = Plateau(self.patience, 0.0 if callable(self.focal_gamma) else self.tol)
+        found = descend(self, model, data, supervision, plateau)
+        self.n_iter_ = len(self.history_)
+        if plateau.tol > 0 and not plateau.stalled and self.n_iter_ == self.max_epochs:
+            self._warn_not_converged()
+        self.factor_model_ = model.with_factors(found.factors, found.bias)
+        self._aggregator = make_aggregator(
+            self.aggregator_type, data.n_classes, self.aggregator_lr, "gradient"
+        )
+        b = found.intercept
+        self._aggregator.start(data.n_classifiers, float(b[0]) if data.n_classes == 2 else b)
+        if self.aggregator_type != "mean":
+            self._aggregator.weights_ = found.weights
+        # an absent instance has moved nothing, nor has it been moved
+        absent = data.frequencies == 0
+        if absent.any():
+            found.Y[:, absent] = self.factor_model_.fold_in(data)[:, absent]
+        self.instance_factors_ = found.Y
+        self.transductive_proba_ = probabilities(self._scores(found.Y))
+        self._warn_if_collapsed(self.transductive_proba_, supervision)
+        return self
+
+    def check_parameters(self) -> None:
+        """Raise ValueError where a parameter is out of range."""
+        super().check_parameters()
+        import_extra("torch", extra="torch")
+        make_aggregator(self.aggregator_type, 2, 0.0, "gradient")
+        make_confidence(self.confidence, adaptive_shares=self.adaptive_shares)
+        if self.confidence == "label_aware":
+            raise ValueError(
+                "confidence='label_aware' is for the ALS trainer; joint descent brings the labels "
+                "to the factors by the objective itself. Use 'certainty' or another strategy."
+            )
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}.")
+        check_integer("max_epochs", self.max_epochs, 1)
+        check_integer("patience", self.patience, 1)
+        check_real("tol", self.tol, 0)
+        if self.lr is not None:
+            check_real("lr", self.lr, np.finfo(float).tiny)
+        if self.batch_size is not None:
+            check_integer("batch_size", self.batch_size, 1)
+            if self.optimizer == "lbfgs":
+                raise ValueError(
+                    "optimizer='lbfgs' searches along lines and needs all data in every step: "
+                    "leave batch_size out, or use optimizer='adam'."
+                )
+
+    def _record(self, rho: float, parts: tuple[float, float], loss: FocalLoss) -> float:
+        """Log the objective at the point reached."""
+        reconstruction, supervised = parts
+        value = objective.combined(rho, reconstruction, supervised)
+        self.history_.append(
+            objective=value,
+            reconstruction=reconstruction,
+            supervised=supervised,
+            focal_gamma=loss.gamma,
+        )
+        if self.verbose and len(self.history_) % self.verbose == 0:
+            logger.info("epoch %d: %s", len(self.history_), self.history_.records[-1])
+        return value
+
+    def _epochs(self) -> Iterable[int]:
+        epochs = range(self.max_epochs)
+        return import_extra("tqdm", extra="progress").tqdm(epochs) if self.progress else epochs
+
+    def _warn_not_converged(self) -> None:
+        warnings.warn(
+            f"The objective still fell after {self.max_epochs} epochs, by more than "
+            f"tol={self.tol:g} of its size within {self.patience} epochs. Raise max_epochs, lr "
+            "or tol, or use optimizer='lbfgs'.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )

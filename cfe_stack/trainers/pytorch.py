@@ -1,0 +1,328 @@
+"""Joint descent on the full objective with PyTorch.
+
+Nothing else in the package imports torch, and nothing that is stored in a fitted trainer is defined
+here, so that a trainer predicts where torch is not installed.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from cfe_stack import objective
+from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.losses import FocalLoss
+from cfe_stack.trainers.base import Supervision, spectral_factors
+from cfe_stack.trainers.factor_model import FactorModel
+from cfe_stack.trainers.joint import JointArrays, JointObjective, JointParameters, Plateau
+
+logger = logging.getLogger(__name__)
+
+START_SCALE = 0.1
+FEW_CELLS = 200_000
+"""Below this many cells a second thread costs more than it brings."""
+LBFGS_STEPS = 20
+RATES = {"adam": 0.01, "adamw": 0.01, "sgd": 0.1, "lbfgs": 1.0}
+
+
+@dataclass(eq=False)
+class _Batch:
+    """Some instances as tensors; `Y` are their free factors, None if projected."""
+
+    rows: np.ndarray
+    part: JointArrays
+    Y: torch.Tensor | None = None
+
+
+@dataclass(eq=False)
+class _Descent:
+    """The state of a fit: parameters as tensors, and the objective as a function of them."""
+
+    trainer: Any
+    model: FactorModel
+    objective: JointObjective
+    X: torch.Tensor
+    bias: torch.Tensor
+    w: torch.Tensor
+    b: torch.Tensor
+    batches: list[_Batch]
+    n_instances: int
+
+    @property
+    def learned(self) -> list[torch.Tensor]:
+        """All tensors that the optimizer moves."""
+        free = [batch.Y for batch in self.batches if batch.Y is not None]
+        return [p for p in (self.X, self.bias, self.w, self.b, *free) if p.requires_grad]
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """Weights of the aggregator; as squares, where they may not be negative."""
+        return self.w**2 if self.trainer.aggregator_type == "log_pool" else self.w
+
+    def instance_factors(self, batch: _Batch) -> torch.Tensor:
+        """Return the instance factors (d, n) of a batch."""
+        if batch.Y is not None:
+            return batch.Y
+        return project(self.X, batch.part.C, batch.part.Z - self.bias, self.objective.lambda_reg)
+
+    def parts(self, batch: _Batch, loss: FocalLoss) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return L_recon and L_sup, as far as `batch` tells."""
+        return self.objective.parts(
+            batch.part,
+            JointParameters(self.X, self.bias, self.weights, self.b),
+            self.instance_factors(batch),
+            loss,
+            self.n_instances / len(batch.rows),
+            torch,
+        )
+
+    def evaluate(self, loss: FocalLoss) -> tuple[float, float]:
+        """Return L_recon and L_sup of all data."""
+        with torch.no_grad():
+            shares = [len(batch.rows) / self.n_instances for batch in self.batches]
+            parts = [[float(p) for p in self.parts(batch, loss)] for batch in self.batches]
+        reconstruction, supervised = np.array(shares) @ np.array(parts)
+        return float(reconstruction), float(supervised)
+
+    def snapshot(self) -> list[torch.Tensor]:
+        """Return copies of the parameters."""
+        return [p.detach().clone() for p in self.learned]
+
+    def restore(self, saved: list[torch.Tensor]) -> None:
+        """Go back to a snapshot."""
+        with torch.no_grad():
+            for p, values in zip(self.learned, saved, strict=True):
+                p.copy_(values)
+
+
+def project(X: torch.Tensor, C: torch.Tensor, Z: torch.Tensor, ridge: float) -> torch.Tensor:
+    """Return the label-free fold-in y = (X C Xᵀ + λI)⁻¹ X C z as a differentiable function.
+
+    Parameters
+    ----------
+    X : Tensor of shape (d, n_rows)
+    C : Tensor of shape (n_classifiers, n) or (n_classifiers, 1)
+        One column where all instances have the same weights: their systems are one, too.
+    Z : Tensor of shape (n_rows, n)
+        Linked predictions less the bias.
+    ridge : float
+        Raised where it is lost in the rounding of a matrix.
+
+    Returns
+    -------
+    Tensor of shape (d, n)
+    """
+    d, m = len(X), len(C)
+    repeats = len(Z) // m
+    products = (X[:, None] * X[None]).reshape(d * d, m, repeats).sum(2)
+    gram = (products @ C).T.reshape(-1, d, d)
+    eps = torch.finfo(X.dtype).eps
+    rounding = 8 * d * eps * gram.detach().diagonal(dim1=1, dim2=2).amax(1)
+    ridges = rounding.clamp(min=max(ridge, eps))
+    matrices = gram + ridges[:, None, None] * torch.eye(d, dtype=X.dtype, device=X.device)
+    right_sides = X @ (C.repeat_interleave(repeats, 0) * Z)
+    factors = torch.linalg.cholesky(matrices)
+    if C.shape[1] == 1:
+        return torch.cholesky_solve(right_sides, factors[0])
+    return torch.cholesky_solve(right_sides.T[:, :, None], factors)[:, :, 0].T
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device='cuda', but torch finds no CUDA device; use device='auto'.")
+    return torch.device(name)
+
+
+@contextmanager
+def _threads(n_cells: int) -> Iterator[None]:
+    """Keep small problems on one thread, and give torch its threads back afterwards."""
+    before = torch.get_num_threads()
+    if n_cells < FEW_CELLS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Where a descent ended, as NumPy arrays.
+
+    Parameters
+    ----------
+    factors : ndarray of shape (latent_dim, n_rows)
+    bias : ndarray of shape (n_rows,)
+    weights, intercept : ndarray of shape (n_classifiers,) and (1,) or (n_classes,)
+    Y : ndarray of shape (latent_dim, n_instances)
+    """
+
+    factors: np.ndarray
+    bias: np.ndarray
+    weights: np.ndarray
+    intercept: np.ndarray
+    Y: np.ndarray
+
+
+def descend(
+    trainer: Any, model: FactorModel, data: EnsembleData, supervision: Supervision, plateau: Plateau
+) -> Found:
+    """Minimise the objective.
+
+    Parameters
+    ----------
+    trainer : CFEnsemblePyTorchTrainer
+        Its parameters steer the descent, and it records every epoch.
+    model : FactorModel
+        Without factors.
+    data : EnsembleData
+    supervision : Supervision
+    plateau : Plateau
+        Says when to stop.
+    """
+    with _threads(data.R.size):
+        state = _start(trainer, model, data, supervision)
+        _run(trainer, state, supervision, plateau)
+
+        def array(tensor: torch.Tensor) -> np.ndarray:
+            return tensor.detach().cpu().numpy().astype(np.float64)
+
+        Y = np.empty((trainer.latent_dim, data.n_instances))
+        for batch in state.batches:
+            Y[:, batch.rows] = array(state.instance_factors(batch))
+        factors, bias = array(state.X), array(state.bias)[:, 0]
+        return Found(factors, bias, array(state.weights), array(state.b), Y)
+
+
+def _start(
+    trainer: Any, model: FactorModel, data: EnsembleData, supervision: Supervision
+) -> _Descent:
+    """Return the state to start from."""
+    device, dtype = _device(trainer.device), getattr(torch, trainer.dtype)
+    arrays = JointArrays.of(data, model, supervision, trainer.dtype)
+    seed = int(check_random_state(trainer.random_state).randint(np.iinfo(np.int32).max))
+    generator = torch.Generator().manual_seed(seed)
+    if trainer.init == "spectral":
+        factors = spectral_factors(model, data)
+    else:
+        shape = model.factors.shape
+        factors = START_SCALE * torch.randn(shape, generator=generator, dtype=dtype).numpy()
+    model = model.with_factors(factors, model.bias)
+
+    def tensor(values: Any) -> torch.Tensor:
+        kind = None if values.dtype.kind == "i" else dtype
+        return torch.tensor(values, dtype=kind, device=device)
+
+    observed = sum(float(b.observed.sum(axis=0) @ b.sample_weight) for b in data.blocks())
+    scale, shift = tensor(model.scale[:, None]), tensor(model.shift[:, None])
+    joint = JointObjective(
+        model.link,
+        trainer.aggregator_type,
+        float(trainer.lambda_reg),
+        scale,
+        shift,
+        observed,
+        float(arrays.omega.sum()),
+    )
+    weights = np.full(data.n_classifiers, 1 / data.n_classifiers)
+    intercept = np.atleast_1d(supervision.intercept(data.n_classes, trainer.init_prior))
+    state = _Descent(
+        trainer,
+        model,
+        joint,
+        tensor(factors).requires_grad_(),
+        tensor(model.bias[:, None]).requires_grad_(trainer.standardize),
+        tensor(np.sqrt(weights) if trainer.aggregator_type == "log_pool" else weights),
+        tensor(intercept.astype(float)),
+        [],
+        data.n_instances,
+    )
+    state.w.requires_grad_(trainer.aggregator_type != "mean")
+    state.b.requires_grad_(trainer.aggregator_type != "mean")
+    n = data.n_instances
+    size = trainer.batch_size or n
+    order = np.arange(n) if size >= n else torch.randperm(n, generator=generator).numpy()
+    for start in range(0, n, size):
+        rows = order[start : start + size]
+        part = arrays.take(rows)
+        if (part.C == part.C[:, :1]).all():
+            part = replace(part, C=part.C[:, :1])
+        batch = _Batch(rows, part.map(tensor))
+        if trainer.instance_factors == "free":
+            _free(trainer, state, batch, generator)
+        state.batches.append(batch)
+    return state
+
+
+def _free(trainer: Any, state: _Descent, batch: _Batch, generator: torch.Generator) -> None:
+    """Give a batch instance factors of its own."""
+    X, part = state.X.detach(), batch.part
+    if trainer.init == "spectral":
+        Y = project(X, part.C, part.Z - state.bias.detach(), float(trainer.lambda_reg))
+    else:
+        shape = (len(X), len(batch.rows))
+        Y = START_SCALE * torch.randn(shape, generator=generator, dtype=X.dtype)
+    batch.Y = Y.to(X.device).contiguous().requires_grad_()
+
+
+def _run(trainer: Any, state: _Descent, supervision: Supervision, plateau: Plateau) -> None:
+    """Run epochs until the objective stalls; end with the best parameters."""
+    optimizer = _make_optimizer(trainer, state.learned)
+    steps = torch.compile(state.parts) if trainer.compile else state.parts
+    constant = not callable(trainer.focal_gamma)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.5, patience=trainer.patience // 2, threshold=trainer.tol
+    )
+    generator = torch.Generator().manual_seed(len(state.batches))
+    best = state.snapshot()
+    try:
+        for epoch in trainer._epochs():
+            loss = supervision.loss_at(epoch / max(trainer.max_epochs - 1, 1))
+            for k in torch.randperm(len(state.batches), generator=generator).tolist():
+                _step(optimizer, steps, state.batches[k], supervision.rho, loss)
+            value = trainer._record(supervision.rho, state.evaluate(loss), loss)
+            # with a schedule every epoch has its own objective: the last state is the result
+            if plateau.is_best(value) or not constant:
+                best = state.snapshot()
+            if plateau.stalled or not np.isfinite(value):
+                break
+            if trainer.optimizer != "lbfgs" and constant:
+                schedule.step(value)
+    except KeyboardInterrupt:
+        logger.warning("interrupted after %d epochs: the best state is kept", len(trainer.history_))
+    state.restore(best)
+
+
+def _step(optimizer: Any, parts: Any, batch: _Batch, rho: float, loss: FocalLoss) -> None:
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        value = objective.combined(rho, *parts(batch, loss))
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+
+
+def _make_optimizer(trainer: Any, learned: list[torch.Tensor]) -> torch.optim.Optimizer:
+    lr = RATES[trainer.optimizer] if trainer.lr is None else float(trainer.lr)
+    if trainer.optimizer == "lbfgs":
+        return torch.optim.LBFGS(
+            learned,
+            lr,
+            LBFGS_STEPS,
+            tolerance_grad=1e-10,
+            tolerance_change=1e-14,
+            history_size=20,
+            line_search_fn="strong_wolfe",
+        )
+    if trainer.optimizer == "sgd":
+        return torch.optim.SGD(learned, lr, momentum=0.9)
+    kind = torch.optim.Adam if trainer.optimizer == "adam" else torch.optim.AdamW
+    return kind(learned, lr, eps=1e-12)

@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from cfe_stack import CFEnsembleClassifier, CFEnsembleTrainer, EnsembleData
+from cfe_stack.datasets import make_ensemble
+from cfe_stack.losses import FocalLoss, LinearSchedule
+from cfe_stack.trainers.majorization import (
+    MajorizedAggregator,
+    bound_curvature,
+    bound_target,
+)
+
+SCORES = np.array([-1e4, -30.0, -2.0, -1e-9, 0.0, 1e-7, 0.5, 3.0, 40.0, 1e4])
+STANDARD = {"link": "logit", "standardize": True, "confidence": "uniform", "lambda_reg": 1.0}
+
+
+def majorizing(**settings):
+    defaults = {"latent_dim": 3, "supervision": "majorize", "max_iter": 60, "tol": 0}
+    return CFEnsembleTrainer(**(defaults | {"random_state": 0} | settings))
+
+
+def problem(seed=0, n=150, **settings):
+    made = make_ensemble(6, n, random_state=seed, **settings)
+    labels = made.labels.copy()
+    labels[::3] = -1
+    weights = np.random.default_rng(seed).integers(0, 3, n).astype(float)
+    return EnsembleData(made.R, labels, sample_weight=weights)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_the_parabola_touches_the_loss_and_lies_above_it(label):
+    loss, others = FocalLoss(), np.linspace(-50, 50, 1001)
+    sign = 2 * label - 1
+    for score in SCORES[np.abs(SCORES) < 100]:
+        h, tau = bound_curvature(score), bound_target(score, label)
+        offset = loss.value(sign * score) - h / 2 * (score - tau) ** 2
+        gap = h / 2 * (others - tau) ** 2 + offset - loss.value(sign * others)
+        assert gap.min() > -1e-10
+        assert h * (score - tau) == pytest.approx(sign * loss.derivative(np.array(sign * score)))
+
+
+def test_the_parabola_is_finite_everywhere():
+    assert np.isfinite(bound_curvature(SCORES)).all()
+    assert np.isfinite(bound_target(SCORES, np.ones(len(SCORES)))).all()
+    assert bound_curvature(SCORES).max() <= 0.25 + 1e-15
+
+
+@pytest.mark.parametrize("missing_rate", [0.0, 0.3])
+@pytest.mark.parametrize("rho", [0.05, 0.5, 0.95])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        STANDARD,
+        {"link": "logit", "init": "spectral"},
+        {"use_class_weights": False, "init_prior": False, "confidence": "calibration"},
+        {"latent_dim": 10, "confidence": "adaptive"},
+    ],
+)
+def test_the_full_objective_never_rises(settings, rho, missing_rate):
+    data = problem(missing_rate=missing_rate)
+    objectives = majorizing(rho=rho, **settings).fit(data).history_["objective"]
+    assert np.diff(objectives).max() <= 1e-12 * objectives[0]
+    assert objectives[-1] < 0.95 * objectives[0]
+
+
+def test_both_halves_of_a_sweep_are_least_squares_solutions():
+    data = problem(n=60)
+    model = majorizing(max_iter=1, **STANDARD).fit(data)
+    before = model.history_["objective"][-1]
+    further = majorizing(max_iter=2, **STANDARD).fit(data)
+    assert further.history_["objective"][0] == pytest.approx(before, rel=1e-14)
+    assert further.history_["objective"][1] < before
+
+
+def test_the_aggregator_lowers_the_loss_it_majorizes():
+    rng = np.random.default_rng(0)
+    features, labels, weights = rng.normal(size=(80, 3)), rng.integers(2, size=80), rng.random(80)
+    aggregator = MajorizedAggregator()
+    aggregator.start(3, 0.0)
+    losses = []
+    for _ in range(200):
+        margin = (2 * labels - 1) * aggregator.scores(features)
+        losses.append(weights @ FocalLoss().value(margin))
+        aggregator.update(features, labels, weights, FocalLoss())
+    assert np.diff(losses).max() <= 1e-12
+    p = 1 / (1 + np.exp(-aggregator.scores(features)))
+    np.testing.assert_allclose(features.T @ (weights * (p - labels)), 0, atol=1e-8)
+
+
+def test_without_labels_it_is_plain_least_squares():
+    data = problem()
+    with pytest.warns(UserWarning, match="rho acts as 1"):
+        free = majorizing(max_iter=5).fit(EnsembleData(data.R))
+    with pytest.warns(UserWarning, match="rho acts as 1"):
+        plain = clone(free).set_params(supervision="confidence").fit(EnsembleData(data.R))
+    np.testing.assert_allclose(free.classifier_factors_, plain.classifier_factors_, rtol=1e-9)
+
+
+def test_sample_weights_are_frequencies():
+    data = problem()
+    rows = np.repeat(np.arange(data.n_instances), data.sample_weight.astype(int))
+    repeated = EnsembleData(data.R[:, rows], data.labels[rows])
+    models = [majorizing(init="spectral", max_iter=10, **STANDARD).fit(d) for d in (data, repeated)]
+    first, second = (model.predict_proba(data.R) for model in models)
+    np.testing.assert_allclose(first, second, atol=1e-8)
+
+
+def test_free_factors_absorb_the_labels():
+    data = problem()
+    model = majorizing(rho=0.1, **STANDARD).fit(data)
+    used = (data.labels >= 0) & (data.sample_weight > 0)
+    labels = data.labels[used]
+    trained = model.transductive_proba_[used][np.arange(used.sum()), labels]
+    folded = model.predict_proba(data.R)[used][np.arange(used.sum()), labels]
+    assert -np.log(trained).mean() < -0.5 * np.log(folded).mean()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"supervision": "labels"}, "supervision must be 'confidence' or 'majorize'"),
+        ({"focal_gamma": 2.0}, r"needs the logistic loss \(focal_gamma=0\), got 2.0"),
+        ({"focal_gamma": LinearSchedule(0.0, 1.0)}, "needs the logistic loss"),
+        ({"aggregator_type": "mean"}, "needs aggregator_type='weighted', got 'mean'"),
+        ({"rho": 0.0}, "needs rho > 0"),
+    ],
+)
+def test_what_has_no_parabola_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        majorizing(**settings).fit(problem())
+
+
+def test_three_classes_are_refused():
+    made = make_ensemble(4, 60, 3, random_state=0)
+    with pytest.raises(ValueError, match="needs two classes, R has 3"):
+        majorizing().fit(EnsembleData(made.R, made.labels))
+
+
+def test_the_classifier_refits_on_label_free_factors():
+    made = make_ensemble(6, 400, random_state=0)
+    P, codes = made.R.T, made.labels
+    trainer = majorizing(init="spectral", tol=1e-4, max_iter=2000, **STANDARD)
+    plain = CFEnsembleClassifier().fit(P[:300], codes[:300])
+    model = CFEnsembleClassifier(trainer=trainer).fit(P[:300], codes[:300])
+    losses = [
+        -np.log(m.predict_proba(P[300:])[np.arange(100), codes[300:]]).mean()
+        for m in (plain, model)
+    ]
+    assert losses[1] == pytest.approx(losses[0], abs=0.01)
