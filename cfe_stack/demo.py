@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.base import ClassifierMixin
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     HistGradientBoostingClassifier,
@@ -274,14 +274,13 @@ def _forecasts(
     random_state: int,
 ) -> tuple[dict[str, NDArray[np.float64]], str]:
     """Fit every contender on the same base fits; also name the best single learner."""
-    final_estimator = Pipeline([("kept", _ColumnKeeper()), ("blend", CFEnsembleClassifier())])
     stack = StackingClassifier(
         list(learners),
-        final_estimator=final_estimator,
+        final_estimator=_KeepingEnsembleClassifier(),
         stack_method="predict_proba",
         cv=StratifiedKFold(5, shuffle=True, random_state=random_state),
     ).fit(X, y)
-    columns, columns_test = stack.final_estimator_["kept"].columns_, stack.transform(X_test)
+    columns, columns_test = stack.final_estimator_.columns_, stack.transform(X_test)
     logistic = LogisticRegression(max_iter=2000).fit(columns, y)
 
     n_classes = len(stack.classes_)
@@ -298,15 +297,12 @@ def _forecasts(
     return forecasts, learners[best][0]
 
 
-class _ColumnKeeper(TransformerMixin, BaseEstimator):
-    """Pass stacked columns through unchanged and remember those of the fit."""
+class _KeepingEnsembleClassifier(CFEnsembleClassifier):
+    """The final estimator, which also remembers the columns that the stack fits it on."""
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         self.columns_ = X
-        return self
-
-    def transform(self, X: Any) -> Any:
-        return X
+        return super().fit(X, y, sample_weight, groups)
 
 
 def _scaled(classifier: ClassifierMixin) -> Pipeline:

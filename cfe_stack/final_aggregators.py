@@ -10,7 +10,7 @@ from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.gates import Gates
 from cfe_stack.link import IdentityLink, make_link
 from cfe_stack.losses import FocalLoss
-from cfe_stack.pool_selection import SelectedPool, select_pool
+from cfe_stack.pool_selection import PoolTraining, SelectedPool, select_pool
 from cfe_stack.pools import FAMILIES, fit_scale
 from cfe_stack.trainers.factor_model import FactorModel
 
@@ -119,16 +119,16 @@ class PoolFinalAggregator:
 
     def fit(self, instances: FoldedIn, target: Target) -> None:
         """Select and combine the pools."""
-        self.selected = select_pool(
+        training = PoolTraining(
             self.families,
             instances.Z,
             instances.phi,
             target.labels,
             target.frequencies,
-            target.folds,
-            loss_weights=target.loss_weights,
-            loss=target.loss,
+            target.loss_weights,
+            target.loss,
         )
+        self.selected = select_pool(training, target.folds)
         self.weights_ = self.selected.pool.weights
 
     def expand_cv_logits(self, usable: np.ndarray, otherwise: float | np.ndarray) -> None:

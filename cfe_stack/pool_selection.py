@@ -9,12 +9,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cfe_stack.calibration import calibrate
+from cfe_stack.calibration import Calibration, calibrate
+from cfe_stack.folds import content_keys
 from cfe_stack.losses import FocalLoss, margins
 from cfe_stack.pools import Family, Pool, fit_path, fit_scale
 
 SECOND_LEVEL_PRIOR = 10.0
 """Strength, in observations, of the pull of the families' coefficients towards equal shares."""
+
+
+MANY_ROWS = 10_000
+"""Beyond this many rows, strengths and families are selected on so many of them."""
+RARE_ROWS = 500
+"""So many rows of every class are kept for the selection, as far as there are any."""
+NEGLIGIBLE_SHARE = 0.01
+"""Grid points of a smaller share are not fitted again to very many rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +40,8 @@ class SelectedPool:
     path_shares : dict of str to ndarray
         Shares of the grid points of every family.
     cv_logits : ndarray of shape (n,) or (n, n_classes)
-        Out-of-fold scores of the combination on its training rows, averaged over repeats.
+        Out-of-fold scores of the combination on its training rows, averaged over repeats; NaN for
+        rows that were not needed for the selection, where there are very many.
     """
 
     pool: Pool
@@ -41,18 +51,9 @@ class SelectedPool:
     cv_logits: np.ndarray
 
 
-def select_pool(
-    families: list[Family],
-    Z: np.ndarray,
-    phi: np.ndarray,
-    labels: np.ndarray,
-    frequencies: np.ndarray,
-    folds: np.ndarray,
-    *,
-    loss_weights: np.ndarray,
-    loss: FocalLoss,
-) -> SelectedPool:
-    """Fit every family along its path and combine them.
+@dataclass(frozen=True, eq=False)
+class PoolTraining:
+    """What pools are trained on.
 
     Parameters
     ----------
@@ -62,71 +63,149 @@ def select_pool(
     phi : ndarray of shape (n, n_gates)
     labels, frequencies, loss_weights : ndarray of shape (n,)
         Class codes, sample weights, and sample weights × class weights.
+    loss : FocalLoss
+    """
+
+    families: list[Family]
+    Z: np.ndarray
+    phi: np.ndarray
+    labels: np.ndarray
+    frequencies: np.ndarray
+    loss_weights: np.ndarray
+    loss: FocalLoss
+
+    def calibration(self, rows: np.ndarray, scale: np.ndarray) -> Calibration:
+        """Return the calibration of given rows, their frequencies multiplied by `scale`."""
+        return calibrate(self.Z[rows], self.labels[rows], self.frequencies[rows] * scale)
+
+    def paths(
+        self,
+        rows: np.ndarray,
+        scale: np.ndarray | float,
+        calibration: Calibration,
+        points: list[list[int]] | None = None,
+    ) -> list[list[Pool]]:
+        """Return the pools of every family on given rows, at some or all grid points."""
+        return [
+            fit_path(
+                family,
+                self.Z[rows],
+                self.phi[rows],
+                self.labels[rows],
+                self.frequencies[rows] * scale,
+                loss_weights=self.loss_weights[rows] * scale,
+                loss=self.loss,
+                calibration=calibration,
+                points=None if points is None else points[k],
+            )
+            for k, family in enumerate(self.families)
+        ]
+
+    def out_of_fold(
+        self, rows: np.ndarray, scale: np.ndarray, folds: np.ndarray
+    ) -> list[np.ndarray]:
+        """Return scores (n_points, n_repeats, n_rows[, K]) of every family, from other folds."""
+        shape = (len(folds), len(rows), *self.Z.shape[1:-1])
+        results = [np.empty((len(family.grid), *shape)) for family in self.families]
+        for repeat, fold in ((r, f) for r in range(len(folds)) for f in np.unique(folds[r])):
+            held_out = folds[repeat] == fold
+            test, training = rows[held_out], (rows[~held_out], scale[~held_out])
+            fitted = self.paths(*training, self.calibration(*training))
+            for scores, path in zip(results, fitted, strict=True):
+                for k, pool in enumerate(path):
+                    scores[k, repeat, held_out] = pool.scores(self.Z[test], self.phi[test])
+        return results
+
+
+def mean_loss(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
+    """Return the plain log-loss of scores (n_repeats, n[, K]), summed over rows."""
+    losses = [weights @ FocalLoss().value(margins(one, labels)) for one in scores]
+    return float(np.mean(losses))
+
+
+def select_pool(training: PoolTraining, folds: np.ndarray) -> SelectedPool:
+    """Fit every family along its path and combine them.
+
+    Parameters
+    ----------
+    training : PoolTraining
     folds : ndarray of shape (n_repeats, n)
         Inner folds of every row.
-    loss : FocalLoss
 
     Returns
     -------
     SelectedPool
     """
-
-    def paths(rows: np.ndarray | slice) -> list[list[Pool]]:
-        calibration = calibrate(Z[rows], labels[rows], frequencies[rows])
-        return [
-            fit_path(
-                family,
-                Z[rows],
-                phi[rows],
-                labels[rows],
-                frequencies[rows],
-                loss_weights=loss_weights[rows],
-                loss=loss,
-                calibration=calibration,
-            )
-            for family in families
-        ]
-
-    n_repeats = len(folds)
-    out_of_fold = [np.empty((len(family.grid), n_repeats, *Z.shape[:-1])) for family in families]
-    for repeat, fold in ((r, f) for r in range(n_repeats) for f in np.unique(folds[r])):
-        held_out = folds[repeat] == fold
-        for scores, path in zip(out_of_fold, paths(~held_out), strict=True):
-            for k, pool in enumerate(path):
-                scores[k, repeat, held_out] = pool.scores(Z[held_out], phi[held_out])
-
-    plain = FocalLoss()
-
-    def total_loss(scores: np.ndarray) -> float:
-        """Return the log-loss summed over rows and averaged over repeats."""
-        losses = [frequencies @ plain.value(margins(one, labels)) for one in scores]
-        return float(np.mean(losses))
-
+    names = [family.name for family in training.families]
+    # what follows selects on these rows; only what it selects is fitted to all of them
+    rows, scale = selection_rows(training.Z, training.labels, training.frequencies)
+    labels, weights = training.labels[rows], training.frequencies[rows] * scale
     path_shares, averaged, cv_scores = {}, [], {}
-    for family, scores in zip(families, out_of_fold, strict=True):
-        losses = np.array([total_loss(one) for one in scores])
+    out_of_fold = training.out_of_fold(rows, scale, folds[:, rows])
+    for name, scores in zip(names, out_of_fold, strict=True):
+        losses = np.array([mean_loss(one, labels, weights) for one in scores])
         shares = np.exp(losses.min() - losses)
-        path_shares[family.name] = shares / shares.sum()
-        averaged.append(np.tensordot(path_shares[family.name], scores, axes=1))
-        cv_scores[family.name] = total_loss(averaged[-1]) / float(frequencies.sum())
+        if len(rows) < len(training.labels):
+            shares[shares < NEGLIGIBLE_SHARE * shares.sum()] = 0.0
+        path_shares[name] = shares / shares.sum()
+        averaged.append(np.tensordot(path_shares[name], scores, axes=1))
+        cv_scores[name] = mean_loss(averaged[-1], labels, weights) / float(weights.sum())
 
-    stacked = np.stack(averaged, axis=-1)
+    stacked, n_repeats = np.stack(averaged, axis=-1), len(folds)
     beta, shift = fit_scale(
         stacked.reshape(-1, *stacked.shape[2:]),
         np.tile(labels, n_repeats),
-        np.tile(frequencies / n_repeats, n_repeats),
-        np.full(len(families), 1 / len(families)),
+        np.tile(weights / n_repeats, n_repeats),
+        np.full(len(names), 1 / len(names)),
         SECOND_LEVEL_PRIOR,
     )
+    points = [np.flatnonzero(path_shares[name]).tolist() for name in names]
+    everyone = np.arange(len(training.labels))
+    final = training.paths(everyone, 1.0, training.calibration(rows, scale), points)
     pools = [
-        Pool.average(path, path_shares[family.name])
-        for family, path in zip(families, paths(slice(None)), strict=True)
+        Pool.average(path, path_shares[name][chosen])
+        for name, path, chosen in zip(names, final, points, strict=True)
     ]
-    pool = Pool.average(pools, beta).shifted(shift)
+    cv_logits = np.full((len(training.labels), *training.Z.shape[1:-1]), np.nan)
+    # one intercept broadcasts over the rows, one per class over the classes
+    cv_logits[rows] = stacked.mean(axis=0) @ beta + shift
     return SelectedPool(
-        pool=pool,
+        pool=Pool.average(pools, beta).shifted(shift),
         cv_scores=cv_scores,
-        family_shares=dict(zip((f.name for f in families), beta.tolist(), strict=True)),
+        family_shares=dict(zip(names, beta.tolist(), strict=True)),
         path_shares=path_shares,
-        cv_logits=stacked.mean(axis=0) @ beta + (shift[0] if Z.ndim == 2 else shift),
+        cv_logits=cv_logits,
     )
+
+
+def selection_rows(
+    Z: np.ndarray, labels: np.ndarray, frequencies: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to select on, and factors that keep the classes' shares among them.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, ...)
+        What the rows hold decides on who is chosen, not where they stand.
+    labels, frequencies : ndarray of shape (n,)
+
+    Returns
+    -------
+    rows : ndarray of shape (k,), int
+        All rows, or about `MANY_ROWS` of them.
+    scale : ndarray of shape (k,)
+        1, or less for classes of which more than their share was taken.
+    """
+    n = len(labels)
+    if n <= MANY_ROWS:
+        return np.arange(n), np.ones(n)
+    keys = content_keys(Z)
+    chosen, scale = [], []
+    for code in np.unique(labels):
+        rows = np.flatnonzero(labels == code)
+        share = len(rows) * MANY_ROWS / n
+        take = min(len(rows), max(int(share), RARE_ROWS))
+        chosen.append(rows[np.argsort(keys[rows], kind="stable")[:take]])
+        scale.append(np.full(take, share / take))
+    order = np.argsort(np.concatenate(chosen))
+    return np.concatenate(chosen)[order], np.concatenate(scale)[order]

@@ -5,6 +5,7 @@ calibrated log-odds of classifier u and φ_g functions of the instance (gates). 
 trained apart can be averaged coefficient by coefficient, and the result is a pool again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -110,6 +111,7 @@ def fit_path(
     loss_weights: np.ndarray,
     loss: FocalLoss,
     calibration: Calibration,
+    points: Sequence[int] | None = None,
 ) -> list[Pool]:
     """Fit the pools of a family, one per grid point, each starting at its neighbour.
 
@@ -128,6 +130,8 @@ def fit_path(
     loss : FocalLoss
     calibration : Calibration
         Of these rows.
+    points : sequence of int, default=None
+        Grid points to fit; all of them if None.
 
     Returns
     -------
@@ -156,7 +160,8 @@ def fit_path(
     )
     bent = loss.gamma > 0 or not np.array_equal(loss_weights, frequencies)
     pools, theta = [], problem.center.copy()
-    for strength, gate_strength in family.grid:
+    grid = family.grid if points is None else [family.grid[k] for k in points]
+    for strength, gate_strength in grid:
         penalty = np.repeat([strength, gate_strength, prior], sizes)
         theta = minimize_pool(with_penalty(problem, penalty), theta)
         straight = recalibrated(theta, design, labels, frequencies) if bent else theta

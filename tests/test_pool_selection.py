@@ -5,7 +5,7 @@ from naive_pools import M, N, log_odds, minimiser, plain_loss
 from cfe_stack.aggregators import CLASS_PRIOR
 from cfe_stack.calibration import calibrate
 from cfe_stack.losses import FocalLoss
-from cfe_stack.pool_selection import SECOND_LEVEL_PRIOR, select_pool
+from cfe_stack.pool_selection import SECOND_LEVEL_PRIOR, PoolTraining, select_pool, selection_rows
 from cfe_stack.pools import FAMILIES, LOG_POOL, Family, Pool, fit_path
 
 FOLDS = np.arange(N)[None] % 5
@@ -24,7 +24,8 @@ def problem(n_classes=2, seed=0, informative=True):
 
 def select(families, Z, phi, labels, weights, folds=FOLDS, **settings):
     given = {"loss_weights": weights, "loss": FocalLoss()} | settings
-    return select_pool(families, Z, phi, labels, weights, folds, **given)
+    training = PoolTraining(families, Z, phi, labels, weights, **given)
+    return select_pool(training, folds)
 
 
 def by_hand(family, Z, phi, labels, weights, rows):
@@ -164,3 +165,19 @@ def test_a_class_that_is_missing_from_a_training_part_is_no_disaster():
     chosen = select(ALL, Z, phi, labels, weights)
     assert np.isfinite(chosen.cv_logits).all()
     assert np.isfinite(chosen.pool.scores(Z, phi)).all()
+
+
+def test_very_many_rows_are_selected_on_a_part_that_keeps_the_classes():
+    rng = np.random.default_rng(0)
+    Z, labels = rng.normal(size=(30_000, 3)), (rng.random(30_000) < 0.01).astype(int)
+    rows, scale = selection_rows(Z, labels, np.ones(30_000))
+    assert 10_000 <= len(rows) < 10_600
+    assert len(set(rows.tolist())) == len(rows)
+    share = scale[labels[rows] == 1].sum() / scale.sum()
+    assert share == pytest.approx(labels.mean(), abs=1e-4)
+    order = rng.permutation(30_000)
+    moved, _ = selection_rows(Z[order], labels[order], np.ones(30_000))
+    np.testing.assert_array_equal(np.sort(order[moved]), rows)
+    everything, ones = selection_rows(Z[:500], labels[:500], np.ones(500))
+    np.testing.assert_array_equal(everything, np.arange(500))
+    assert (ones == 1).all()
