@@ -26,11 +26,14 @@ from cfe_stack.meta_features import (
     numeric_labels,
     prediction_columns,
     warn_about_empty_rows,
-    warn_about_missing,
 )
 from cfe_stack.predictor import LossSettings, Predictor
 from cfe_stack.trainers.base import BaseTrainer, check_real
 from cfe_stack.trainers.factory import HANDED_ON, make_trainer
+
+OPTIONAL_ATTRIBUTES = frozenset(
+    "intercept_ gate_ calibration_ cv_scores_ cv_logits_ transductive_proba_".split()
+)
 
 
 class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
@@ -84,8 +87,6 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
     ----------
     classes_ : ndarray of shape (n_classes,)
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Only if the columns had names that are all strings.
     layout_ : StackLayout
         What the columns were found to be.
     trainer_ : trainer
@@ -93,7 +94,7 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
     n_iter_ : int
         Sweeps or epochs of the trainer.
     weights_ : ndarray of shape (n_classifiers,)
-        Weight of every base learner's calibrated log-odds.
+        Weight of every base learner: of its calibrated log-odds in a pool.
     intercept_ : ndarray of shape (1,) or (n_classes,)
         Only with pools.
     gate_ : ndarray of shape (n_gates, n_classifiers)
@@ -212,15 +213,15 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
             Rows of one group stay in one inner fold.
         """
         loss, aggregator = self._check_parameters()
+        for name in OPTIONAL_ATTRIBUTES & vars(self).keys():
+            delattr(self, name)
         P, codes, weights = self._check_training(X, y, sample_weight)
         # weight 0 is absence: such rows take part in nothing
         present = weights > 0
         self._fit_reader(P[present], codes[present], weights[present])
-        predictions = P[:, self.layout_.columns]
-        folds = inner_folds(predictions, codes, weights, self.cv, groups)
+        folds = inner_folds(self._reader.content(P), codes, weights, self.cv, groups)
         R = self._reader.training_matrix(P, codes, weights, folds[0])
         data = EnsembleData(R[:, present], codes[present], sample_weight=weights[present])
-        warn_about_missing(data.R)
         self.trainer_ = self._make_trainer().fit(data)
         self.n_iter_ = self.trainer_.n_iter_
         self._class_weights = class_weights(
@@ -310,7 +311,7 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
             check_columns(self, numeric_labels(X, self.classes_), reset=False), self._columns
         )
         data = EnsembleData(self._reader.matrix(P))
-        warn_about_empty_rows(data.R, "they get the class frequencies of training")
+        warn_about_empty_rows(data, "they get the class frequencies of training")
         return data
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:

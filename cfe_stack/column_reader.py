@@ -49,6 +49,13 @@ class ColumnReader:
             },
         )
 
+    def content(self, P: np.ndarray) -> np.ndarray:
+        """Return what rows are told apart by (n, k): the matrix, whatever layout it came in."""
+        if self.calibrators:
+            return P[:, self.layout.columns]
+        R = self.layout.matrix(P)
+        return np.moveaxis(R, 0, 1).reshape(len(P), -1)
+
     def matrix(self, P: np.ndarray) -> np.ndarray:
         """Return the ensemble matrix of new rows; raises ValueError where they do not fit."""
         check_values(self.layout, P)

@@ -181,7 +181,8 @@ class LabelAware(Confidence):
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha < np.inf:
+        number = isinstance(self.alpha, (int, float, np.number))
+        if not (number and 0 <= self.alpha < np.inf):
             raise ValueError(f"label_aware_alpha must be a finite number >= 0, got {self.alpha!r}.")
 
     def fit(self, data: EnsembleData) -> Self:

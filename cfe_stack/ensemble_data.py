@@ -141,6 +141,15 @@ class EnsembleData:
         """Sample weights, ones where none were given."""
         return np.ones(self.n_instances) if self.sample_weight is None else self.sample_weight
 
+    def predicted(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return which classifiers (m,) and which instances (n,) have a prediction at all."""
+        speaks = np.zeros(self.n_classifiers, dtype=bool)
+        known = np.empty(self.n_instances, dtype=bool)
+        for block in self.blocks():
+            speaks |= block.observed.any(axis=1)
+            known[block.start : block.stop] = block.observed.any(axis=0)
+        return speaks, known
+
     def blocks(self, size: int | None = None) -> Iterator[Block]:
         """Yield the matrix in runs of instances, so that it is never loaded whole.
 
@@ -292,9 +301,14 @@ def _check_confidence(C: ArrayLike | None, R: np.ndarray) -> np.ndarray | None:
     return weights
 
 
+def default_names(m: int) -> list[str]:
+    """Return the names of m classifiers that were given none."""
+    return [f"classifier_{u}" for u in range(m)]
+
+
 def _check_names(names: Sequence[str] | None, m: int) -> tuple[str, ...]:
     if names is None:
-        return tuple(f"classifier_{u}" for u in range(m))
+        return tuple(default_names(m))
     names = tuple(str(name) for name in names)
     if len(names) != m or len(set(names)) != m:
         raise ValueError(

@@ -233,6 +233,11 @@ def resolve_layout(
     )
     values = _label_values(P[:, start:stop], n_classes, classes) if kind == "labels" else None
     found = StackLayout(groups, n_classes, p, values)
+    if passthrough is not None and n_classifiers is None and not found.passthrough.size:
+        raise ValueError(
+            f"passthrough={passthrough!r}, but all {p} columns look like predictions. Pass "
+            "n_classifiers to say how many base learners there are."
+        )
     check_values(found, P)
     if layout == "auto" and found.passthrough.size and n_classifiers is None:
         warnings.warn(

@@ -38,6 +38,8 @@ def predicted_columns(
     if n_classifiers is not None:
         return _given_count(P, codes, n_classes, n_classifiers, passthrough, classes)
     head, tail = _block_run(P, n_classes), _block_run(P[:, ::-1], n_classes)
+    if n_classes > 2 and passthrough is None and _blocks_and_margins(P, n_classes):
+        return 0, p, "margins"
     # columns P(class 1) of two learners may well sum to about 1, unless there are full blocks too
     partly = 0 < max(head, tail) * n_classes < p
     if passthrough is None and (partly or (n_classes > 2 and head == 0)):
@@ -50,6 +52,12 @@ def predicted_columns(
         start, stop = _probability_run(P, codes, passthrough)
         if stop > start:
             return start, stop, _kind(P[:, start:stop], n_classes, classes)
+    else:
+        labels = np.array([_are_codes(column, n_classes, classes) for column in P.T])
+        head = int(np.argmin(labels)) if passthrough != "before" and not labels.all() else 0
+        tail = int(np.argmin(labels[::-1])) if passthrough != "after" and not labels.all() else 0
+        if head or tail:
+            return (0, head, "labels") if head >= tail else (p - tail, p, "labels")
     return 0, p, _kind(P, n_classes, classes)
 
 
@@ -117,6 +125,18 @@ def _block_run(P: np.ndarray, n_classes: int) -> int:
     return run
 
 
+def _blocks_and_margins(P: np.ndarray, n_classes: int) -> bool:
+    """Tell whether blocks of probabilities come again after something else of the same width."""
+    if P.shape[1] % n_classes:
+        return False
+    groups = [P[:, s : s + n_classes] for s in range(0, P.shape[1], n_classes)]
+    margins = [not _in_unit_interval(group).all() for group in groups]
+    blocks = [_block_run(group, n_classes) == 1 for group in groups]
+    if not any(margins) or not any(blocks[margins.index(True) :]) or not blocks[0]:
+        return False
+    return all(m or b or np.isnan(g).all() for m, b, g in zip(margins, blocks, groups, strict=True))
+
+
 def _in_unit_interval(P: np.ndarray) -> np.ndarray:
     """Return per column whether all its values are in [0, 1]."""
     return np.logical_not(((P < -1e-6) | (P > 1 + 1e-6)).any(axis=0))
@@ -133,7 +153,19 @@ def _probability_run(P: np.ndarray, codes: np.ndarray, passthrough: str | None) 
     tail = int(np.argmin(inside[::-1])) if passthrough != "after" else 0
     if max(head, tail) == 0:
         return 0, p
-    return (0, head) if head >= tail else (p - tail, p)
+    start, stop = (0, head) if head >= tail else (p - tail, p)
+    first, last = _looks_like_margin(P[:, 0], codes), _looks_like_margin(P[:, -1], codes)
+    if (start > 0 and first) or (stop < p and last and passthrough is None and _is_rare(inside)):
+        raise ValueError(
+            f"Of {p} columns, some look like margins and others lie in [0, 1]; which of them are "
+            "predictions cannot be told. Pass n_classifiers, and passthrough='after' or 'before'."
+        )
+    return start, stop
+
+
+def _is_rare(inside: np.ndarray) -> bool:
+    """Tell whether fewer than two columns at the start lie in [0, 1]: hardly an ensemble."""
+    return int(np.argmin(inside)) < 2
 
 
 def _looks_like_margin(column: np.ndarray, codes: np.ndarray) -> bool:
@@ -176,6 +208,17 @@ def _kind(P: np.ndarray, n_classes: int, classes: np.ndarray | None) -> str:
     if p % n_classes == 0:
         return "margins"
     return "ovo" if p % (n_classes * (n_classes - 1) // 2) == 0 else "scores"
+
+
+def _are_codes(column: np.ndarray, n_classes: int, classes: np.ndarray | None) -> bool:
+    """Tell whether a column holds nothing but class codes, or nothing but classes."""
+    values = np.unique(column[~np.isnan(column)])
+    if not values.size:
+        return False
+    known = [np.arange(n_classes)]
+    if classes is not None and classes.dtype.kind in "fiub":
+        known.append(classes)
+    return any(np.isin(values, each).all() for each in known)
 
 
 def _are_labels(P: np.ndarray, n_classes: int, classes: np.ndarray | None) -> bool:

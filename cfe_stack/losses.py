@@ -237,7 +237,7 @@ def instance_weights(
                 f"focal_alpha is the factor of the positive class and needs two classes, got "
                 f"{n_classes}; use class_weight={{class: weight}} instead."
             )
-        if not 0 <= focal_alpha <= 1:
+        if not (_is_weight(focal_alpha) and focal_alpha <= 1):
             raise ValueError(f"focal_alpha must lie in [0, 1], got {focal_alpha!r}.")
         weights = weights * np.where(labels == 1, focal_alpha, 1 - focal_alpha)
     return weights

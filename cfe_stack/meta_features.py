@@ -10,7 +10,7 @@ from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from cfe_stack.ensemble_data import ROW_SUM_TOLERANCE, observed
+from cfe_stack.ensemble_data import ROW_SUM_TOLERANCE, EnsembleData
 from cfe_stack.layout_detection import LayoutWarning
 
 DENSE_SHARE = 0.5
@@ -165,25 +165,43 @@ def _marked_minus_one(y: np.ndarray, missing: np.ndarray) -> np.ndarray:
     return y == -1
 
 
-def warn_about_missing(R: np.ndarray) -> None:
-    """Warn about base learners and training instances without any prediction."""
-    silent = np.flatnonzero(~observed(R).any(axis=1))
-    if silent.size:
-        warnings.warn(
-            f"Base learner(s) {silent.tolist()} have no prediction for any row and do not count. "
-            "Remove them, or see why they failed.",
-            MissingPredictionsWarning,
-            stacklevel=3,
-        )
-    warn_about_empty_rows(R, "they are left out of the aggregator")
+def warn_about_missing(data: EnsembleData, consequence: str) -> np.ndarray:
+    """Warn about classifiers and instances without any prediction.
 
+    Parameters
+    ----------
+    data : EnsembleData
+    consequence : str
+        What happens with such instances.
 
-def warn_about_empty_rows(R: np.ndarray, consequence: str) -> None:
-    """Warn about instances that no base learner has predicted."""
-    empty = int((~observed(R).any(axis=0)).sum())
-    if empty:
+    Returns
+    -------
+    ndarray of shape (n_instances,), bool
+        Which instances have a prediction.
+    """
+    speaks, known = data.predicted()
+    if not speaks.all() and known.any():
         warnings.warn(
-            f"{empty} row(s) have no prediction of any base learner; {consequence}.",
+            f"Base learner(s) {np.flatnonzero(~speaks).tolist()} have no prediction for any row "
+            "and do not count. Remove them, or see why they failed.",
             MissingPredictionsWarning,
             stacklevel=4,
+        )
+    _warn_about_rows(known, consequence)
+    return known
+
+
+def warn_about_empty_rows(data: EnsembleData, consequence: str) -> np.ndarray:
+    """Warn about instances that no classifier has predicted; return which have a prediction."""
+    known = data.predicted()[1]
+    _warn_about_rows(known, consequence)
+    return known
+
+
+def _warn_about_rows(known: np.ndarray, consequence: str) -> None:
+    if not known.all():
+        warnings.warn(
+            f"{int((~known).sum())} row(s) have no prediction of any base learner; {consequence}.",
+            MissingPredictionsWarning,
+            stacklevel=5,
         )

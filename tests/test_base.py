@@ -10,7 +10,12 @@ from implementations import TRAINERS
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from cfe_stack import CFEnsembleTrainer, CollapsedAggregatorWarning, EnsembleData
+from cfe_stack import (
+    CFEnsembleTrainer,
+    CollapsedAggregatorWarning,
+    EnsembleData,
+    MissingPredictionsWarning,
+)
 from cfe_stack.confidence import Uniform
 from cfe_stack.datasets import make_ensemble
 from cfe_stack.losses import instance_weights, prior_log_odds, probabilities
@@ -91,13 +96,33 @@ def test_unlabelled_training_instances_are_predicted_as_new_ones(make):
 
 @every_kind
 @every_trainer
-def test_an_instance_without_predictions_has_a_finite_prediction(make, kind):
+def test_an_instance_without_predictions_gets_the_class_frequencies(make, kind):
     data = ensemble(*kind)
     R = data.R[:, :3].copy()
     R[:, 1] = np.nan
-    trainer = make().fit(data)
-    assert np.isfinite(trainer.predict_proba(R)).all()
+    known = data.labels[data.labels >= 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MissingPredictionsWarning)
+        trainer = make().fit(data)
+    with pytest.warns(MissingPredictionsWarning, match="row.s. have no prediction"):
+        proba = trainer.predict_proba(R)
+    assert np.isfinite(proba).all()
+    frequencies = np.bincount(known, minlength=data.n_classes) / len(known)
+    np.testing.assert_allclose(proba[1], frequencies, atol=0.02)
     assert np.isfinite(trainer.complete(R)).all()
+
+
+@pytest.mark.parametrize(
+    "change", [{"classifier_names": list("dcba")}, {"classes": np.array([1, 0])}]
+)
+def test_new_data_with_other_names_are_refused(change):
+    R = np.random.default_rng(0).random((4, 30))
+    named = {"classifier_names": list("abcd"), "classes": np.array([0, 1])}
+    trainer = CFEnsembleTrainer(latent_dim=2, tol=0, max_iter=3, random_state=0)
+    trainer.fit(EnsembleData(R, np.arange(30) % 2, **named))
+    assert trainer.predict_proba(EnsembleData(R, **named)).shape == (30, 2)
+    with pytest.raises(ValueError, match=next(iter(change))):
+        trainer.predict_proba(EnsembleData(R, **(named | change)))
 
 
 @every_trainer

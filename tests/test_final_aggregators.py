@@ -45,6 +45,7 @@ def fitted(name, instances, given):
     return aggregator
 
 
+@pytest.mark.filterwarnings("ignore::cfe_stack.MissingPredictionsWarning")
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_completion_keeps_what_was_observed(n_classes):
     instances, _, data = folded_in(n_classes, missing_rate=0.3)

@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
+from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.layout_detection import LayoutWarning
 from cfe_stack.meta_features import (
     MissingPredictionsWarning,
@@ -209,14 +210,15 @@ R = np.array([[0.1, NAN, 0.3], [NAN, NAN, NAN]])
 
 def test_learners_and_rows_without_predictions_are_named():
     with pytest.warns(MissingPredictionsWarning) as caught:
-        warn_about_missing(R)
+        known = warn_about_missing(EnsembleData(R), "consequence")
+    np.testing.assert_array_equal(known, [True, False, True])
     messages = [str(w.message) for w in caught]
     assert "Base learner(s) [1] have no prediction" in messages[0]
     assert "1 row(s) have no prediction" in messages[1]
     with pytest.warns(MissingPredictionsWarning, match="2 row.s. .*; consequence"):
-        warn_about_empty_rows(R[[1]][:, :2], "consequence")
+        warn_about_empty_rows(EnsembleData(R[[1]][:, :2]), "consequence")
 
 
 def test_complete_predictions_give_no_warning():
-    warn_about_missing(np.array([[0.1, NAN, 0.3], [NAN, 0.4, NAN]]))
-    warn_about_missing(np.full((2, 3, 3), 1 / 3))
+    assert warn_about_missing(EnsembleData([[0.1, NAN, 0.3], [NAN, 0.4, NAN]]), "").all()
+    assert warn_about_missing(EnsembleData(np.full((2, 3, 3), 1 / 3)), "").all()

@@ -81,6 +81,7 @@ def test_aggregators_that_are_no_pools_have_no_contributions(name):
         trained(data, name).contributions(data)
 
 
+@pytest.mark.filterwarnings("ignore::cfe_stack.MissingPredictionsWarning")
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_empty_and_unlabelled_rows_teach_the_aggregator_nothing(n_classes):
     made = simulated(n_classes)

@@ -229,7 +229,7 @@ class CFEnsembleTrainer(BaseTrainer):
             Ignored; labels are part of `data`.
         """
         self.check_parameters()
-        self._check_data(data)
+        predicted = self._check_data(data)
         supervision = Supervision.of(self, data)
         aggregator = self._make_aggregator(data)
         intercept = supervision.intercept(data.n_classes, self.init_prior)
@@ -259,7 +259,7 @@ class CFEnsembleTrainer(BaseTrainer):
             self._warn_not_converged()
         self.n_iter_ = len(self.history_)
         self.factor_model_, self.instance_factors_ = model, Y
-        self.transductive_proba_ = probabilities(self._scores(Y))
+        self.transductive_proba_ = probabilities(self._scores(Y, predicted))
         self._warn_if_collapsed(self.transductive_proba_, supervision)
         return self
 

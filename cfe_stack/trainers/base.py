@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack.aggregators import Aggregator, MeanAggregator
 from cfe_stack.confidence import Confidence
-from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.ensemble_data import EnsembleData, default_names
 from cfe_stack.link import make_link
 from cfe_stack.losses import (
     FocalLoss,
@@ -21,11 +21,15 @@ from cfe_stack.losses import (
     probabilities,
     scheduled,
 )
+from cfe_stack.meta_features import warn_about_empty_rows, warn_about_missing
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.history import TrainingHistory
 
 CONSTANT_PREDICTIONS = 1e-3
 """Predictions that span less than this do not tell instances apart."""
+
+
+EMPTY_ROWS = "they get the class frequencies of training"
 
 
 class CollapsedAggregatorWarning(UserWarning):
@@ -201,8 +205,11 @@ class BaseTrainer(BaseEstimator):
             check_real("focal_delta", self.focal_delta, 0)
         FocalLoss(0.0, self.focal_delta, self.focal_gradient)
 
-    def _check_data(self, data: EnsembleData) -> None:
-        """Raise an error where the data are not what the parameters say, or hold nothing."""
+    def _check_data(self, data: EnsembleData) -> np.ndarray:
+        """Raise an error where the data are not what the parameters say, or hold nothing.
+
+        Remembers what new data are checked against; returns which instances have a prediction.
+        """
         if not isinstance(data, EnsembleData):
             raise TypeError(
                 f"fit takes an EnsembleData(R, labels), got {type(data).__name__}. Columns of "
@@ -219,6 +226,13 @@ class BaseTrainer(BaseEstimator):
             )
         if data.n_missing == data.n_classifiers * data.n_instances:
             raise ValueError("R holds no prediction at all: every cell is missing.")
+        self._names = np.asarray(data.classifier_names)
+        self._classes = np.asarray(data.classes)
+        known = data.labels >= 0
+        self._prior_score = prior_log_odds(
+            data.labels[known], data.frequencies[known], data.n_classes
+        )
+        return warn_about_missing(data, EMPTY_ROWS)
 
     @property
     def weights_(self) -> np.ndarray:
@@ -253,6 +267,17 @@ class BaseTrainer(BaseEstimator):
                 f"R has {data.n_classifiers} classifiers and {data.n_classes} classes; the trainer "
                 f"was fitted on {model.n_classifiers} classifiers and {classes} classes."
             )
+        if isinstance(R, EnsembleData):
+            for name, given, fitted in (
+                ("classifier_names", np.asarray(data.classifier_names), self._names),
+                ("classes", np.asarray(data.classes), self._classes),
+            ):
+                unnamed = name == "classifier_names" and given.tolist() == default_names(len(given))
+                if given.tolist() != fitted.tolist() and not unnamed:
+                    raise ValueError(
+                        f"{name} are {given.tolist()}, the trainer was fitted with "
+                        f"{fitted.tolist()}; pass the same, in the same order."
+                    )
         return data
 
     def transform(self, R: EnsembleData | ArrayLike) -> np.ndarray:
@@ -315,7 +340,9 @@ class BaseTrainer(BaseEstimator):
         ndarray of shape (n_instances,) or (n_instances, n_classes)
             Log-odds of class 1, or one score per class.
         """
-        return self._scores(self.transform(R))
+        data = self._new_data(R)
+        predicted = warn_about_empty_rows(data, EMPTY_ROWS)
+        return self._scores(self.factor_model_.fold_in(data), predicted)
 
     def predict_proba(self, R: EnsembleData | ArrayLike) -> np.ndarray:
         """Return class probabilities of new instances, by label-free fold-in.
@@ -331,10 +358,13 @@ class BaseTrainer(BaseEstimator):
         """
         return probabilities(self.decision_function(R))
 
-    def _scores(self, Y: np.ndarray) -> np.ndarray:
+    def _scores(self, Y: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Return raw scores of instance factors; the prior's where nobody has predicted."""
         model = self.factor_model_
         values = model.reconstruct(np.asarray(Y, dtype=np.float64))
-        return self._aggregator.scores(self._aggregator.features(values, model.link))
+        scores = self._aggregator.scores(self._aggregator.features(values, model.link))
+        scores[~predicted] = self._prior_score
+        return scores
 
     def _warn_if_collapsed(self, proba: np.ndarray, supervision: Supervision) -> None:
         """Warn where the aggregator turned against the classifiers or says the same of everyone."""

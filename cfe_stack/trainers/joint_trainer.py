@@ -237,7 +237,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
             If torch is not installed.
         """
         self.check_parameters()
-        self._check_data(data)
+        predicted = self._check_data(data)
         from cfe_stack.trainers.pytorch import descend
 
         supervision = Supervision.of(self, data)
@@ -262,7 +262,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         if absent.any():
             found.Y[:, absent] = self.factor_model_.fold_in(data)[:, absent]
         self.instance_factors_ = found.Y
-        self.transductive_proba_ = probabilities(self._scores(found.Y))
+        self.transductive_proba_ = probabilities(self._scores(found.Y, predicted))
         self._warn_if_collapsed(self.transductive_proba_, supervision)
         return self
 
