@@ -204,7 +204,7 @@ def instance_weights(
     n_classes : int
     class_weight : dict, "balanced" or None, default=None
         As in scikit-learn; a dict is keyed by the entries of `classes`. ``"balanced"`` gives
-        n / (K n_class). If only one class is present, all class weights are 1.
+        n / (K n_class), K the number of classes present. If only one is, its weight is 1.
     sample_weight : ndarray of shape (n_instances,), default=None
         Frequencies: a weight of 2 counts the instance twice, also for the class frequencies.
     focal_alpha : float or None, default=None

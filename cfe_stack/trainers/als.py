@@ -53,7 +53,8 @@ class CFEnsembleTrainer(BaseTrainer):
     latent_dim : int, default=20
         Dimension d of the factors.
     rho : float, default=0.5
-        Share of reconstruction in the objective, in [0, 1].
+        Share of reconstruction in the objective, in [0, 1]. Unless ``supervision="majorize"``
+        the updates do not depend on it: it moves only the history and the stopping rule.
     lambda_reg : float, default=0.01
         Ridge on the factors, at least 0.
     max_iter : int, default=100
