@@ -2,7 +2,6 @@
 
 import pickle
 import warnings
-from importlib.util import find_spec
 
 import joblib
 import numpy as np
@@ -33,8 +32,6 @@ SETTINGS = {
         "focal_gamma": 0.5,
     },
 }
-if find_spec("torch"):
-    SETTINGS["pytorch"] = {"trainer": "pytorch"}
 POOLS = [name for name in SETTINGS if name not in ("mean", "weighted")]
 
 
