@@ -28,7 +28,7 @@ from cfe_stack.meta_features import (
     warn_about_empty_rows,
 )
 from cfe_stack.predictor import LossSettings, Predictor
-from cfe_stack.trainers.base import BaseTrainer, check_real
+from cfe_stack.trainers.base import EMPTY_ROWS, BaseTrainer, check_real
 from cfe_stack.trainers.factory import HANDED_ON, make_trainer
 
 OPTIONAL_ATTRIBUTES = frozenset(
@@ -311,7 +311,7 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
             check_columns(self, numeric_labels(X, self.classes_), reset=False), self._columns
         )
         data = EnsembleData(self._reader.matrix(P))
-        warn_about_empty_rows(data, "they get the class frequencies of training")
+        warn_about_empty_rows(data, EMPTY_ROWS)
         return data
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:

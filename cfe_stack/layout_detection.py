@@ -226,12 +226,8 @@ def _are_labels(P: np.ndarray, n_classes: int, classes: np.ndarray | None) -> bo
     values = P[~np.isnan(P)]
     if not values.size or (values != np.floor(values)).any():
         return False
-    present = np.unique(values)
-    known = [np.arange(n_classes)]
-    if classes is not None and classes.dtype.kind in "fiub":
-        known.append(classes)
-    # what is left is scikit-learn's prefit stack, which encodes y but not the predictions
-    return len(present) == n_classes or any(np.isin(present, each).all() for each in known)
+    # as many whole numbers as classes: scikit-learn's prefit stack encodes y, not the predictions
+    return len(np.unique(values)) == n_classes or _are_codes(values, n_classes, classes)
 
 
 def _refuse_broken_blocks(P: np.ndarray, n_classes: int) -> None:
