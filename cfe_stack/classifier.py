@@ -28,8 +28,9 @@ from cfe_stack.meta_features import (
     warn_about_empty_rows,
 )
 from cfe_stack.predictor import LossSettings, Predictor
-from cfe_stack.trainers.base import EMPTY_ROWS, BaseTrainer, check_real
+from cfe_stack.trainers.base import EMPTY_ROWS, BaseTrainer
 from cfe_stack.trainers.factory import HANDED_ON, make_trainer
+from cfe_stack.trainers.parameters import check_real, check_seed
 
 OPTIONAL_ATTRIBUTES = frozenset(
     "intercept_ gate_ calibration_ cv_scores_ cv_logits_ transductive_proba_".split()
@@ -245,6 +246,7 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         check_layout_options(self.layout, self.n_classifiers, self.passthrough)
         check_cv_option(self.cv)
         check_real("focal_gamma", self.focal_gamma, 0)
+        check_seed(self.random_state)
         trainer = self._make_trainer()
         trainer.check_parameters()
         return FocalLoss(self.focal_gamma, self.focal_delta), make_final_aggregator(self.aggregator)
@@ -321,8 +323,7 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
         """
-        data = self._new_data(X)
-        return self._predictor.scores(data)
+        return self._predictor.scores(self._new_data(X))
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Return calibrated probabilities, of shape (n_samples, n_classes).
@@ -396,5 +397,4 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         AttributeError
             If the aggregator is no pool.
         """
-        data = self._new_data(X)
-        return self._predictor.contributions(data)
+        return self._predictor.contributions(self._new_data(X))
