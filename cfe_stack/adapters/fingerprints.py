@@ -164,6 +164,8 @@ class Fingerprint:
         for name, value in sorted(estimator.get_params(deep=False).items()):
             if name not in THREAD_PARAMETERS:
                 self._mark(name)
+                if isinstance(value, Mapping):  # such as the parameters of a native booster
+                    value = {k: v for k, v in value.items() if k not in THREAD_PARAMETERS}
                 self.add(value)
 
 

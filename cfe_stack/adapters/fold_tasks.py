@@ -16,8 +16,10 @@ from threadpoolctl import threadpool_limits
 from cfe_stack.adapters.cache import Entry, FoldCache
 from cfe_stack.adapters.early_stopping import (
     EarlyStopping,
+    booster_family,
     fit_stopping,
     fresh_copy,
+    last_step,
     limit_trees,
     quieten,
 )
@@ -296,12 +298,14 @@ def fit_learner(
             estimator.set_params(**settings)
     quieten(estimator)
     present = np.unique(rows.codes[train])
-    labels = np.arange(len(present)) if wants_codes(estimator) else rows.classes[present]
+    # LightGBM 4.7 encodes the labels of training rows, but not those of validation rows
+    coded = wants_codes(estimator) or (
+        learner.stopping is not None and booster_family(last_step(estimator)) == "lightgbm"
+    )
+    labels = np.arange(len(present)) if coded else rows.classes[present]
 
     def given_labels(part: np.ndarray) -> np.ndarray:
-        if wants_codes(estimator):
-            return np.searchsorted(present, rows.codes[part])
-        return rows.labels[part]
+        return np.searchsorted(present, rows.codes[part]) if coded else rows.labels[part]
 
     stopped = None
     if learner.stopping is not None and n_trees is None:

@@ -127,8 +127,9 @@ def plan_learners(
         if type(learner).__name__ == "FrozenEstimator":
             raise ValueError(
                 f"The learner {name!r} is a FrozenEstimator: it would predict rows that it may "
-                "have been trained on, which is not out-of-fold. Pass the unfrozen estimator: it is "
-                "cloned and fitted in every fold."
+                "have been trained on, which is not out-of-fold. Pass the unfrozen estimator, "
+                "which is fitted in every fold; for models that were trained on other rows there "
+                "is cfe_stack.adapters.prefit.predictions_of_fitted."
             )
     return tuple(
         LearnerPlan(name, learner, routed[name], stack_method, stopping_of(learner, early_stopping))
