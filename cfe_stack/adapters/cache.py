@@ -93,10 +93,10 @@ class FoldCache:
         """
         path = self.path(address)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 scores, text = file["scores"], str(file["details"])
                 checksum = str(file["checksum"])
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except Exception as error:  # damaged bytes make NumPy and zipfile raise almost anything
             raise DamagedEntryError(f"{path} cannot be read ({error})") from error

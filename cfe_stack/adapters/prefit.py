@@ -123,9 +123,9 @@ def predictions_of_fitted(
                 raise InSampleError(
                     f"{name!r} has probably been trained on these rows: its log-loss on them is "
                     f"{found.model:.3f}; copies that have not seen them reach {found.held_out:.3f} "
-                    f"(± {found.standard_error:.3f}), one that has {found.in_sample:.3f}. Pass rows "
-                    "that it was not trained on, or the unfitted model to collect_out_of_fold; "
-                    "allow_suspicious=True takes them as they are."
+                    f"(± {found.standard_error:.3f}), one that has {found.in_sample:.3f}. Pass "
+                    "rows that it was not trained on, or the unfitted model to "
+                    "collect_out_of_fold; allow_suspicious=True takes them as they are."
                 )
         blocks.append(proba)
     R = np.stack(blocks)
@@ -139,12 +139,12 @@ def predictions_of_fitted(
 
 def _predictions(name: str, model: Any, X: Any, classes: np.ndarray) -> np.ndarray:
     """Return probabilities (n, n_classes) of a fitted model, its columns at their classes."""
-    if hasattr(model, "num_trees") or hasattr(model, "num_boosted_rounds"):
+    if type(model).__name__ == "Booster":
         proba = booster_proba(model, X)
         if proba.shape[1] != len(classes):
             raise ValueError(
-                f"The booster {name!r} predicts {proba.shape[1]} classes, there are {len(classes)}: "
-                f"{classes.tolist()}. Pass `classes` in the order of its codes."
+                f"The booster {name!r} predicts {proba.shape[1]} classes, there are "
+                f"{len(classes)}: {classes.tolist()}. Pass `classes` in the order of its codes."
             )
         return proba
     own = np.asarray(getattr(model, "classes_", classes))
@@ -192,7 +192,8 @@ def in_sample_evidence(model: Any, rows: TrainingRows, likelihood: np.ndarray) -
     losses = [-np.log(np.maximum(p[chosen], _FLOOR)) for p in (likelihood, held_out, in_sample)]
     difference = losses[0] - losses[1]
     error = float(difference.std() / np.sqrt(len(chosen)))
-    return Evidence(*(float(loss.mean()) for loss in losses), error)
+    seen, unseen, copy = (float(loss.mean()) for loss in losses)
+    return Evidence(seen, unseen, copy, error)
 
 
 def _likelihood_of_copy(
