@@ -1,12 +1,12 @@
 """Wall time of collecting out-of-fold predictions, against scikit-learn's and mlxtend's stacks.
 
-    python examples/benchmarks/collecting.py [--n-jobs 2] [--rows 20000] [--repeats 3] [--sleeping]
+    python examples/benchmarks/collecting.py [--n-jobs 2] [--rows 20000] [--repeats 3]
 
 Every contender fits the same base learners in the same five folds and once more on all rows; the
 final estimator is Gaussian naive Bayes, whose time does not count for much. Contenders take turns
 and the figure is the median over repeats of the ratio to scikit-learn within a repeat.
-With --sleeping, learners wait instead of computing, so that the figures show the order of the fits
-and not what else the machine is doing.
+With idle cores beyond n_jobs, scikit-learn is favoured: its folds run in parallel inside its
+learners, up to n_jobs squared fits at a time.
 """
 
 import argparse
@@ -32,23 +32,8 @@ from cfe_stack import collect_out_of_fold
 CV = StratifiedKFold(5)
 
 
-class Sleeper(GaussianNB):
-    """Naive Bayes that takes as long to fit as it is told."""
-
-    def __init__(self, seconds: float = 0.1) -> None:
-        super().__init__()
-        self.seconds = seconds
-
-    def fit(self, X, y, sample_weight=None):
-        time.sleep(self.seconds)
-        return super().fit(X, y, sample_weight)
-
-
-def learners(kind: str, sleeping: bool) -> list[tuple[str, object]]:
+def learners(kind: str) -> list[tuple[str, object]]:
     """Base learners of about the same cost, or with one that takes most of the time."""
-    if sleeping:
-        seconds = [0.3] * 4 if kind == "even" else [0.1] * 4 + [1.0]
-        return [(f"sleeper {i}", Sleeper(s)) for i, s in enumerate(seconds)]
     quick = [
         ("logistic", make_pipeline(StandardScaler(), LogisticRegression())),
         ("bayes", GaussianNB()),
@@ -88,7 +73,6 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--backend", default="loky", choices=["loky", "threading"])
-    parser.add_argument("--sleeping", action="store_true")
     parser.add_argument("--kinds", nargs="+", default=["even", "uneven"])
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -97,7 +81,7 @@ def main() -> None:
     print(f"{'learners':10}{'contender':14}{'seconds':>9}{'ratio':>8}")
     with parallel_config(backend=options.backend):
         for kind in options.kinds:
-            bases = learners(kind, options.sleeping)
+            bases = learners(kind)
             for run in contenders(bases, options.n_jobs, X[:500], y[:500]).values():
                 run()  # starts the workers and imports in them
             seconds: dict[str, list[float]] = {}
