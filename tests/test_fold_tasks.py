@@ -9,12 +9,11 @@ from sklearn.datasets import load_iris
 from threadpoolctl import threadpool_info
 
 from cfe_stack.adapters.cache import FoldCache
+from cfe_stack.adapters.fitting import LearnerPlan, TrainingRows
 from cfe_stack.adapters.fold_tasks import (
     ALL_ROWS,
-    LearnerPlan,
     Task,
     Terms,
-    TrainingRows,
     run_task,
     within,
 )
