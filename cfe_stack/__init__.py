@@ -3,8 +3,10 @@
 ``CFEnsembleClassifier`` is the final estimator for stacks; ``CFEnsembleTrainer`` factorises an
 ``EnsembleData`` (classifiers × instances) by alternating least squares, and
 ``CFEnsemblePyTorchTrainer`` by joint descent (needs torch, which is loaded when it is fitted).
+``collect_out_of_fold`` makes an ``EnsembleData`` from base learners.
 """
 
+from cfe_stack.adapters.out_of_fold import collect_out_of_fold
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.layout_detection import LayoutWarning
@@ -23,4 +25,5 @@ __all__ = [
     "EnsembleData",
     "LayoutWarning",
     "MissingPredictionsWarning",
+    "collect_out_of_fold",
 ]
