@@ -321,7 +321,8 @@ def _one_hot(
     strange = proba.sum(axis=1) == 0
     if strange.any():
         raise UnusableOutputError(
-            f"predict returned {predicted[strange][0]!r}, which is none of {labels.tolist()!r}"
+            f"predict returned {predicted[strange].tolist()[0]!r}, which is none of "
+            f"{labels.tolist()!r}"
         )
     return proba
 
