@@ -11,6 +11,7 @@ from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.layout_detection import LayoutWarning
 from cfe_stack.meta_features import MissingPredictionsWarning
+from cfe_stack.stacking import CFEStackingClassifier
 from cfe_stack.trainers.als import CFEnsembleTrainer
 from cfe_stack.trainers.base import CollapsedAggregatorWarning
 from cfe_stack.trainers.joint_trainer import CFEnsemblePyTorchTrainer
@@ -18,6 +19,7 @@ from cfe_stack.trainers.joint_trainer import CFEnsemblePyTorchTrainer
 __version__ = "0.1.0"
 
 __all__ = [
+    "CFEStackingClassifier",
     "CFEnsembleClassifier",
     "CFEnsemblePyTorchTrainer",
     "CFEnsembleTrainer",

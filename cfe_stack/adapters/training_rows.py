@@ -55,12 +55,18 @@ def check_rows(
     classes, codes = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"y holds one class only, {classes.tolist()}; a classifier needs two.")
+    weights = _weights(sample_weight, n)
+    if weights is not None and len(np.unique(codes[weights > 0])) < 2:
+        raise ValueError(
+            f"y holds {len(np.unique(codes[weights > 0]))} class(es) among the "
+            f"{int((weights > 0).sum())} rows of non-zero sample weight; a classifier needs two."
+        )
     return TrainingRows(
         X,
         labels,
         codes,
         classes,
-        _weights(sample_weight, n),
+        weights,
         _groups(groups, n),
         None if X_test is None else _indexable(X_test),
     )
