@@ -17,8 +17,9 @@ FLOORS = {
     "leaves": {
         "aggregators", "calibration", "confidence", "datasets", "ensemble_data", "extras", "folds",
         "gates",
-        "layout", "layout_detection", "link", "losses", "meta_features", "pool_selection",
-        "pool_solver", "pools", "score_calibration",
+        "layout", "layout_detection", "linear_pool", "link", "losses", "meta_features",
+        "pool_selection", "pool_solver", "pools", "score_calibration", "selection_scoring",
+        "training_rows",
     },
     "objective": {"objective"},
     "trainers": {"trainers"},

@@ -24,6 +24,7 @@ from cfe_stack.losses import (
 from cfe_stack.meta_features import warn_about_empty_rows, warn_about_missing
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.history import TrainingHistory
+from cfe_stack.trainers.parameters import check_flag, check_integer, check_real, check_seed
 
 CONSTANT_PREDICTIONS = 1e-3
 """Predictions that span less than this do not tell instances apart."""
@@ -34,20 +35,6 @@ EMPTY_ROWS = "they get the class frequencies of training"
 
 class CollapsedAggregatorWarning(UserWarning):
     """The aggregator's weights are all ≤ 0, or its predictions do not vary."""
-
-
-def check_real(name: str, value: Any, low: float, high: float = np.inf) -> None:
-    """Raise ValueError unless `value` is a real number in [low, high]."""
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not (number and np.isfinite(value) and low <= value <= high):
-        allowed = f">= {low:g}" if high == np.inf else f"in [{low:g}, {high:g}]"
-        raise ValueError(f"{name} must be a number {allowed}, got {value!r}.")
-
-
-def check_integer(name: str, value: Any, low: int) -> None:
-    """Raise ValueError unless `value` is an integer of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise ValueError(f"{name} must be an integer >= {low}, got {value!r}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +177,9 @@ class BaseTrainer(BaseEstimator):
     aggregator_lr: float
     link: Any
     standardize: bool
+    init_prior: bool
+    random_state: Any
+    verbose: int
 
     def check_parameters(self) -> None:
         """Raise ValueError where a parameter is out of range."""
@@ -197,6 +187,10 @@ class BaseTrainer(BaseEstimator):
         check_real("rho", self.rho, 0, 1)
         check_real("lambda_reg", self.lambda_reg, 0)
         check_real("aggregator_lr", self.aggregator_lr, 0)
+        for name in ("use_class_weights", "init_prior", "standardize"):
+            check_flag(name, getattr(self, name))
+        check_seed(self.random_state)
+        check_integer("verbose", self.verbose, 0)
         make_link(self.link, 2)
         for progress in (0.0, 1.0):
             gamma = self.focal_gamma(progress) if callable(self.focal_gamma) else self.focal_gamma
