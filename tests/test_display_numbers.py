@@ -150,9 +150,10 @@ def test_trust_averages_the_instance_weights(fitted):
 
 def test_trust_refuses_an_aggregator_without_a_pool(fitted):
     _, P, y, _ = fitted
-    classifier = CFEnsembleClassifier(aggregator="mean").fit(P, y)
-    with pytest.raises(TypeError, match="fit a CFEnsembleClassifier with aggregator='auto'"):
-        TrustDisplay.from_estimator(classifier, P)
+    for aggregator in ("mean", "linear_pool"):
+        classifier = CFEnsembleClassifier(aggregator=aggregator, cv=2).fit(P, y)
+        with pytest.raises(TypeError, match="fit a CFEnsembleClassifier with aggregator='auto'"):
+            TrustDisplay.from_estimator(classifier, P)
 
 
 def test_reliability_of_known_predictions():
@@ -162,7 +163,7 @@ def test_reliability_of_known_predictions():
     curve = display.curves["p"]
     np.testing.assert_allclose(curve.predicted, [0.3, 0.8])
     np.testing.assert_allclose(curve.observed, [0.2, 0.9])
-    assert curve.calibration_error == pytest.approx(0.1)
+    assert curve.mean_gap == pytest.approx(0.1)
     # Wilson's interval of 2 in 10, from a table
     assert (curve.low[0], curve.high[0]) == pytest.approx((0.0567, 0.5098), abs=1e-4)
 

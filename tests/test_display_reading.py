@@ -97,7 +97,7 @@ def test_a_trainer_is_read():
     np.testing.assert_allclose(reading.predict_proba(), trainer.predict_proba(data))
     spread = np.square(reading.model.fold_in(reading.data)).mean(axis=1)
     assert ((0.1 < spread) & (spread < 1.05)).all()
-    with pytest.raises(TypeError, match="those of an opinion pool"):
+    with pytest.raises(TypeError, match="those of a pool of log-odds"):
         reading.trust()
 
 

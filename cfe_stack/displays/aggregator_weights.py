@@ -186,7 +186,7 @@ class AggregatorWeightsDisplay(Display):
             label = f"{level:.0%} of {len(self.samples)} refits"
             ax.hlines(place, low, high, color=QUIET, linewidth=4, label=label)
         ax.plot(shown, place, "o", color="black", markersize=4.5, label="weight")
-        ax.set_xlabel("aggregator weight (per unit of log-odds)")
+        ax.set_xlabel("aggregator weight")
         ax.grid(axis="y", color=QUIET, alpha=0.3, linewidth=0.5)
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=8)
         rows.name(ax, self.names, "sum")

@@ -155,7 +155,7 @@ class ClassifierMapDisplay(Display):
             members = np.asarray(group)
             ax.plot(x[members], y[members], color="black", linewidth=1.2, zorder=1)
             ax.scatter(
-                x[members], y[members], s=110, facecolors="none", edgecolors="black", zorder=1
+                x[members], y[members], s=85, facecolors="none", edgecolors="black", zorder=1
             )
         ax.scatter(x[~scored], y[~scored], marker="x", color="black")
         if scored.any():
@@ -171,11 +171,15 @@ class ClassifierMapDisplay(Display):
             part = "" if np.isnan(share) else f", {share:.0%} of the spread"
             axis.set_label_text(f"direction {word} ({self.unit}{part})")
         order, texts = self._texts()
-        if self.duplicates:
-            ax.set_title("joined rings: near-duplicates", fontsize=9, loc="left")
+        # a title of one line, so that what it says later does not move the points
+        title = ax.set_title(" ", fontsize=9, loc="left")
         equal_units(ax, self.positions)
         placed = place_labels(ax, self.positions[order], texts)
         self.named_ = sorted({int(order[k]) for k in placed})
+        nameless = sum(1 for text in texts if text) - len(placed)
+        said = ["joined rings: near-duplicates"] if self.duplicates else []
+        said += [f"{nameless} without a name for lack of room"] if nameless else []
+        title.set_text("; ".join(said))
         return self._drawn_on(ax)
 
     def _texts(self) -> tuple[np.ndarray, list[str]]:

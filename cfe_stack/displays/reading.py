@@ -18,6 +18,7 @@ from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.ensemble_data import EnsembleData, default_names, observed
 from cfe_stack.final_aggregators import FoldedIn, PoolFinalAggregator
 from cfe_stack.losses import probabilities
+from cfe_stack.pools import Pool
 from cfe_stack.predictor import Predictor
 from cfe_stack.trainers.base import BaseTrainer
 from cfe_stack.trainers.factor_model import FactorModel
@@ -52,16 +53,17 @@ class Reading:
         Raises
         ------
         TypeError
-            If the estimator is no classifier that ends in an opinion pool.
+            If the estimator is no classifier that ends in a pool of log-odds.
         """
         aggregator = getattr(getattr(self.estimator, "_predictor", None), "aggregator", None)
-        if not isinstance(aggregator, PoolFinalAggregator):
+        pool = aggregator.selected.pool if isinstance(aggregator, PoolFinalAggregator) else None
+        if not isinstance(pool, Pool):
             raise TypeError(
-                "Weights that depend on the instance are those of an opinion pool: fit a "
-                "CFEnsembleClassifier with aggregator='auto' or another pool."
+                "Weights that depend on the instance are those of a pool of log-odds: fit a "
+                "CFEnsembleClassifier with aggregator='auto', 'gated_pool' or another of them."
             )
         instances = FoldedIn.of(self.data, self._predictor.model).gated(self._predictor.gates)
-        return aggregator.selected.pool.instance_weights(instances.phi), instances.phi
+        return pool.instance_weights(instances.phi), instances.phi
 
     @property
     def _predictor(self) -> Predictor:

@@ -34,8 +34,8 @@ class ReliabilityCurve:
     weight: np.ndarray
 
     @property
-    def calibration_error(self) -> float:
-        """Expected calibration error: Σ weight · |observed − predicted| / Σ weight."""
+    def mean_gap(self) -> float:
+        """Mean height between curve and diagonal: Σ weight · |observed − predicted| / Σ weight."""
         gap = np.abs(self.observed - self.predicted)
         return float(self.weight @ gap / self.weight.sum())
 
@@ -60,13 +60,12 @@ class ReliabilityDisplay(Display):
     Runs hold about as many predictions each, and equal predictions stand in one run. With two
     classes the prediction is P(class 1), and comes true where the label is 1. With more it is the
     largest class probability, and comes true where that class is the label. The intervals are
-    Wilson's for a share :math:`k/n`; with sample weights n is their sum.
+    Wilson's for a share :math:`k/n`; with sample weights n is their sum. The mean gap in the legend
+    is not 0 for a calibrated prediction either: it shrinks with the number of instances in a run.
 
     References
     ----------
-    .. [1] M. Pakdaman Naeini, G. Cooper, M. Hauskrecht, "Obtaining Well Calibrated Probabilities
-       Using Bayesian Binning", AAAI 2015 (expected calibration error).
-    .. [2] E. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
+    .. [1] E. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
        JASA 1927.
 
     Examples
@@ -75,7 +74,7 @@ class ReliabilityDisplay(Display):
     >>> from cfe_stack.displays import ReliabilityDisplay
     >>> y, sure = np.array([0, 0, 1, 1]), np.array([0.1, 0.1, 0.8, 0.8])
     >>> display = ReliabilityDisplay.from_predictions(y, {"sure": sure}, n_runs=2)
-    >>> round(display.curves["sure"].calibration_error, 2)
+    >>> round(display.curves["sure"].mean_gap, 2)
     0.15
     """
 
@@ -194,7 +193,7 @@ class ReliabilityDisplay(Display):
         ax = axes_for(ax, width=5.6, height=5.2)
         ax.plot([0, 1], [0, 1], color=QUIET, linewidth=1, label="perfect", zorder=0)
         for style, (name, curve) in zip(SERIES, self.curves.items(), strict=False):
-            label = f"{name} (calibration error {curve.calibration_error:.3f})"
+            label = f"{name} (mean gap {curve.mean_gap:.3f})"
             ax.plot(curve.predicted, curve.observed, markersize=5, label=label, **style)
             if intervals and len(self.curves) <= 3:
                 ax.vlines(

@@ -40,7 +40,7 @@ class TrustDisplay(Display):
 
     Notes
     -----
-    A gated pool weighs the calibrated log-odds of learner u on instance i by
+    A gated pool of log-odds weighs the calibrated log-odds of learner u on instance i by
     :math:`w_u + \sum_g \gamma_{gu} \varphi_g(i)`, with φ the tanh of the first instance factor and,
     for more than two classes, of the standardised entropy of the mean prediction. A pool without
     gates has the same weights everywhere.
@@ -157,7 +157,8 @@ class TrustDisplay(Display):
         limits = {"vmin": min(own.min(), 0.0), "vmax": max(own.max(), np.finfo(float).tiny)}
         mesh = ax.pcolormesh(cells, cmap=cmap, edgecolors="white", linewidth=0.3, **limits)
         mesh.set_transform(_half_back() + ax.transData)
-        for row, run in np.argwhere(cells < 0):
+        # what rounds to 0 has no sign to speak of
+        for row, run in np.argwhere(cells < -0.01 * np.abs(own).max()):
             ax.fill_between(
                 [run - 0.5, run + 0.5], row - 0.5, row + 0.5, facecolor="none", edgecolor="white",
                 hatch="////", linewidth=0,
