@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -30,6 +31,8 @@ CONSTANT_PREDICTIONS = 1e-3
 """Predictions that span less than this do not tell instances apart."""
 
 
+MOST_MOMENTS = 600
+"""Principal axes of more rows than this are found by Lanczos iterations."""
 EMPTY_ROWS = "they get the class frequencies of training"
 
 
@@ -144,11 +147,20 @@ def spectral_factors(model: FactorModel, data: EnsembleData) -> np.ndarray:
     (Mazumder, Hastie, Tibshirani, JMLR 2010, lemma 6).
     """
     latent_dim, n_rows = model.factors.shape
-    moments = np.zeros((n_rows, n_rows))
-    for block in data.blocks():
-        Z = model.linked(block.R).astype(np.float64)
-        moments += (Z * block.sample_weight) @ Z.T
-    values, vectors = np.linalg.eigh(moments)
+
+    def times_moments(vectors: np.ndarray) -> np.ndarray:
+        product = np.zeros((n_rows, vectors.size // n_rows))
+        for block in data.blocks():
+            Z = model.linked(block.R).astype(np.float64)
+            product += (Z * block.sample_weight) @ (Z.T @ vectors.reshape(n_rows, -1))
+        return product
+
+    if n_rows <= MOST_MOMENTS or latent_dim >= n_rows:
+        values, vectors = np.linalg.eigh(times_moments(np.eye(n_rows)))
+    else:
+        # the moments of thousands of rows would neither fit nor be decomposed in time
+        moments = LinearOperator((n_rows, n_rows), matvec=times_moments, dtype=np.float64)
+        values, vectors = eigsh(moments, k=latent_dim, v0=np.ones(n_rows))
     singular_values = np.sqrt(np.maximum(values[::-1][:latent_dim], 0.0))
     lengths = np.sqrt(np.maximum(singular_values - model.lambda_reg, 0.0))
     factors = np.zeros((latent_dim, n_rows))
