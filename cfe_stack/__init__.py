@@ -3,9 +3,11 @@
 ``CFEnsembleClassifier`` is the final estimator for stacks; ``CFEnsembleTrainer`` factorises an
 ``EnsembleData`` (classifiers × instances) by alternating least squares, and
 ``CFEnsemblePyTorchTrainer`` by joint descent (needs torch, which is loaded when it is fitted).
+``compare_ensembles`` compares it with what people use, on the same folds.
 """
 
 from cfe_stack.classifier import CFEnsembleClassifier
+from cfe_stack.comparison import compare_ensembles
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.layout_detection import LayoutWarning
 from cfe_stack.meta_features import MissingPredictionsWarning
@@ -23,4 +25,5 @@ __all__ = [
     "EnsembleData",
     "LayoutWarning",
     "MissingPredictionsWarning",
+    "compare_ensembles",
 ]

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import cfe_stack
+from cfe_stack.compare_command import add_compare_parser
 from cfe_stack.datasets import load_demo_problems
 from cfe_stack.demo import format_scores, run_demo
 from cfe_stack.extras import MissingExtraError
@@ -20,6 +21,7 @@ classifier to trust on which instance, and return calibrated probabilities.
 
 EPILOG = """\
 example:
+  cfe-stack compare DIR     what combines these predictions best, with tests
   cfe-stack demo            nine learners, three problems, about a minute on two cores
   cfe-stack demo --help     what the demo does and what its figures mean
 """
@@ -86,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        return _demo(arguments)
+        return int(arguments.run(arguments))
     except MissingExtraError as error:
         print(f"cfe-stack: {error}", file=sys.stderr)
         return CANNOT_START
@@ -111,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=DEMO_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    demo.set_defaults(run=_demo)
     demo.add_argument(
         "--seed", type=_seed, default=0, help="seed of the folds and the learners (default: 0)"
     )
@@ -128,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_false",
         help="show no progress bar; there is none either where stderr is no terminal",
     )
+    add_compare_parser(commands)
     return parser
 
 
