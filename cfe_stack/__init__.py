@@ -3,9 +3,11 @@
 ``CFEnsembleClassifier`` is the final estimator for stacks; ``CFEnsembleTrainer`` factorises an
 ``EnsembleData`` (classifiers × instances) by alternating least squares, and
 ``CFEnsemblePyTorchTrainer`` by joint descent (needs torch, which is loaded when it is fitted).
+``collect_out_of_fold`` makes an ``EnsembleData`` from base learners.
 ``compare_ensembles`` compares it with what people use, on the same folds.
 """
 
+from cfe_stack.adapters.out_of_fold import collect_out_of_fold
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.comparison import compare_ensembles
 from cfe_stack.ensemble_data import EnsembleData
@@ -25,5 +27,6 @@ __all__ = [
     "EnsembleData",
     "LayoutWarning",
     "MissingPredictionsWarning",
+    "collect_out_of_fold",
     "compare_ensembles",
 ]
