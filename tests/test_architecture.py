@@ -19,7 +19,7 @@ FLOORS = {
         "comparison_statistics", "confidence", "datasets", "ensemble_data", "extras", "fold_store",
         "folds", "gates", "layout", "layout_detection", "linear_pool", "link", "losses",
         "meta_features", "metrics", "pool_selection", "pool_solver", "pools", "score_calibration",
-        "selection_scoring", "training_rows",
+        "selection_scoring", "suspicion", "training_rows",
     },
     "objective": {"objective"},
     "trainers": {"trainers"},
