@@ -31,6 +31,10 @@ FEWER_ERRORS_THAN_BEST = 5.0
 """… and so many times fewer than the best other column that is not near-perfect itself."""
 
 
+class SuspiciousPredictionsError(ValueError):
+    """Predictions that are said to be out-of-fold look like in-sample ones."""
+
+
 @dataclass(frozen=True)
 class ColumnScores:
     """What can be said of one column by itself.
@@ -185,6 +189,25 @@ def suspicious_columns(data: EnsembleData, test: EnsembleData | None = None) -> 
         if rule:
             found.append(Suspicion(u, name, rule, evidence))
     return found
+
+
+def refuse_suspicious(data: EnsembleData, test: EnsembleData | None = None) -> None:
+    """Raise SuspiciousPredictionsError if columns look like in-sample predictions.
+
+    Parameters
+    ----------
+    data : EnsembleData
+    test : EnsembleData, default=None
+        As in `suspicious_columns`.
+    """
+    found = suspicious_columns(data, test)
+    if found:
+        listed = "".join(f"\n  {one.name}: {one.evidence}" for one in found)
+        raise SuspiciousPredictionsError(
+            f"{len(found)} of {data.n_classifiers} models look like predictions for rows that they "
+            f"were trained on:{listed}\nUse out-of-fold predictions, or pass allow_suspicious=True "
+            "if you know better."
+        )
 
 
 def _check_pair(data: EnsembleData, test: EnsembleData) -> None:
