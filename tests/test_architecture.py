@@ -29,7 +29,7 @@ FLOORS = {
     "stacking": {
         "compare_command", "comparison", "comparison_plots", "comparison_problems",
         "comparison_result", "comparison_scores", "comparison_verdict", "contenders", "demo",
-        "dynamic_selection", "report", "stacking",
+        "dynamic_selection", "leakage", "optimism", "report", "stacking",
     },
     "command line": {"cli"},
     "entry": {"__main__"},
