@@ -15,11 +15,11 @@ PACKAGE = Path(__file__).parents[1] / "cfe_stack"
 # circle; a package (trainers) is one room with all its modules.
 FLOORS = {
     "leaves": {
-        "aggregators", "blends", "calibration", "comparison_page", "comparison_splits",
-        "comparison_statistics", "confidence", "datasets", "ensemble_data", "extras", "fold_store",
-        "folds", "gates", "layout", "layout_detection", "linear_pool", "link", "losses",
-        "meta_features", "metrics", "pool_selection", "pool_solver", "pools", "score_calibration",
-        "selection_scoring", "suspicion", "training_rows",
+        "aggregators", "blends", "bootstrap", "calibration", "command_options", "comparison_page",
+        "comparison_splits", "comparison_statistics", "confidence", "datasets", "ensemble_data",
+        "extras", "fold_store", "folds", "gates", "layout", "layout_detection", "linear_pool",
+        "link", "losses", "meta_features", "metrics", "pool_selection", "pool_solver", "pools",
+        "score_calibration", "selection_scoring", "suspicion", "training_rows",
     },
     "objective": {"objective"},
     "trainers": {"trainers"},
@@ -27,9 +27,9 @@ FLOORS = {
         "adapters", "classifier", "column_reader", "displays", "final_aggregators", "predictor",
     },
     "stacking": {
-        "compare_command", "comparison", "comparison_plots", "comparison_problems",
+        "blend_command", "compare_command", "comparison", "comparison_plots", "comparison_problems",
         "comparison_result", "comparison_scores", "comparison_verdict", "contenders", "demo",
-        "dynamic_selection", "leakage", "optimism", "report", "stacking",
+        "dynamic_selection", "leakage", "optimism", "report", "stacking", "submission",
     },
     "command line": {"cli"},
     "entry": {"__main__"},

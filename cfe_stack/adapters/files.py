@@ -131,6 +131,25 @@ def read_train_and_test(
     return data, held_out
 
 
+def id_column_of(source: Any, id_column: str | None = None) -> str | None:
+    """Return the name of the id column of prediction files, None where rows go by position.
+
+    Parameters
+    ----------
+    source, id_column
+        As in `read_predictions`.
+
+    Examples
+    --------
+    >>> from cfe_stack.adapters.files import id_column_of
+    >>> id_column_of({"forest": {"Id": [7, 8], "p": [0.1, 0.9]}})
+    'Id'
+    """
+    name, first = next(iter(_named_sources(source).items()))
+    found = read_table(first, name, id_column).id_column
+    return None if found is None else str(found)
+
+
 def write_predictions(
     data: EnsembleData, path: str | Path, *, id_column: str = "id", target_column: str = "target"
 ) -> list[Path]:
@@ -193,6 +212,12 @@ def write_predictions(
 
 def _read_tables(source: Any, id_column: str | None) -> dict[str, Table]:
     """Return the tables of a source by name."""
+    named = _named_sources(source)
+    return {name: read_table(one, name, id_column) for name, one in named.items()}
+
+
+def _named_sources(source: Any) -> dict[str, Any]:
+    """Return what holds tables, by the name of the model if it holds one."""
     if isinstance(source, str | Path) and Path(source).is_dir():
         files = [f for f in sorted(Path(source).iterdir()) if f.suffix.lower() in READERS]
         if not files:
@@ -201,20 +226,15 @@ def _read_tables(source: Any, id_column: str | None) -> dict[str, Table]:
                 f"in one of {', '.join(READERS)}."
             )
         source = files
+    if isinstance(source, Mapping):
+        return {str(name): one for name, one in source.items()}
     if isinstance(source, str | Path) or hasattr(source, "columns"):
         source = [source]
-    if isinstance(source, Mapping):
-        named = list(source.items())
-    else:
-        named = [
-            (Path(one).stem if isinstance(one, str | Path) else "predictions", one)
-            for one in source
-        ]
-    names = [str(name) for name, _ in named]
+    names = [Path(one).stem if isinstance(one, str | Path) else "predictions" for one in source]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated or not names:
         raise ValueError(f"Every model needs a name of its own; {repeated} stand for several.")
-    return {str(name): read_table(one, str(name), id_column) for name, one in named}
+    return dict(zip(names, source, strict=True))
 
 
 def _matched(test: EnsembleData, data: EnsembleData) -> EnsembleData:
