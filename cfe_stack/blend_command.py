@@ -10,7 +10,9 @@ from typing import Any
 
 from cfe_stack.adapters.files import id_column_of, read_train_and_test
 from cfe_stack.command_options import BAD_INPUT, SUCCESS, add_running_options
+from cfe_stack.extras import import_extra
 from cfe_stack.metrics import Metric, resolve_metric
+from cfe_stack.report import write_report
 from cfe_stack.submission import blend, describe, format_scores, write_submission
 from cfe_stack.suspicion import SuspiciousPredictionsError
 
@@ -137,6 +139,8 @@ def _blend(arguments: argparse.Namespace) -> None:
     for path in filter(None, (arguments.out, arguments.report)):
         if not Path(path).absolute().parent.is_dir():
             raise ValueError(f"{path}: there is no folder {Path(path).parent} to write to.")
+    if arguments.report:
+        import_extra("matplotlib", extra="plot")
     file, colon, column = arguments.target.rpartition(":")
     data, test = read_train_and_test(
         arguments.oof,
@@ -165,6 +169,11 @@ def _blend(arguments: argparse.Namespace) -> None:
         labels=arguments.labels,
     )
     print(f"\n{test.n_instances} predictions are in {arguments.out}.")
+    if arguments.report:
+        write_report(
+            arguments.report, blended, random_state=arguments.seed, progress=arguments.progress
+        )
+        print(f"The report is in {arguments.report}.")
 
 
 def _metric(name: str) -> Metric:

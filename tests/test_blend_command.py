@@ -1,5 +1,7 @@
 """`cfe-stack blend`, as it is typed: files in, a submission out, mistakes in one line."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,6 +84,27 @@ def test_the_same_files_give_the_same_result(files, capsys):
         main(arguments(root, seed=3))
         texts.append((root / "submission.csv").read_text())
     assert texts[0] == texts[1]
+
+
+def test_a_report_is_written_and_named(files, capsys):
+    pytest.importorskip("matplotlib")
+    root, _ = files
+    report = root / "report.html"
+    assert main(arguments(root, report=report)) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == f"The report is in {report}."
+    # the table and the page hold the same figures
+    (ours,) = (line for line in out.splitlines() if line.startswith("CF-Ensemble"))
+    assert f"<td>{ours.split()[1]}</td>" in report.read_text("utf-8")
+
+
+def test_a_report_without_matplotlib_is_refused_before_the_work(files, capsys, monkeypatch):
+    root, _ = files
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr("cfe_stack.blend_command.blend", None)
+    assert main(arguments(root, report=root / "other.html")) == 2
+    assert 'pip install "cfe-stack[plot]"' in capsys.readouterr().err
+    assert not (root / "other.html").exists()
 
 
 def test_several_classes_labels_and_another_metric(tmp_path, capsys):
