@@ -119,8 +119,8 @@ def check_leakage(
         Predictions of the same classifiers for test rows, refitted or averaged over folds, with
         labels or without.
     final_estimator : classifier, default=None
-        The meta-learner to check, on columns as :func:`~cfe_stack.layout.stacked_columns` gives
-        them. None takes `CFEnsembleClassifier`.
+        The meta-learner to check, on stacked columns; one that cannot take missing cells sees the
+        mean of the row's other predictions. None takes `CFEnsembleClassifier`.
     cv : int, splitter or list of (train, test), default=5
         Folds of the nested estimate. None leaves the meta-learner out.
     n_permutations : int, default=5

@@ -1,6 +1,6 @@
 """How far a meta-learner's opinion of itself can be trusted, and what it makes of pure chance."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,8 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from cfe_stack.classifier import CFEnsembleClassifier
+from cfe_stack.comparison_problems import take
+from cfe_stack.contenders import Contender, class_frequencies, resolve_contenders
 from cfe_stack.ensemble_data import EnsembleData, observed
 from cfe_stack.extras import progress_bar
 from cfe_stack.folds import inner_folds
@@ -86,80 +88,71 @@ def check_meta_learner(
     MetaLearnerCheck
     """
     random = check_random_state(random_state)
-    columns, layout = stacked_columns(data)
-    estimator = clone(estimator)
-    if isinstance(estimator, CFEnsembleClassifier) and estimator.layout == "auto":
-        estimator.set_params(layout=layout)
     usable = (data.labels >= 0) & observed(data.R).any(axis=0) & (data.frequencies > 0)
-    P, codes, weights = columns[usable], data.labels[usable], data.frequencies[usable]
-    splits = cv
-    if not isinstance(cv, int | np.integer) and not hasattr(cv, "split"):
-        position = np.cumsum(usable) - 1
-        splits = [[position[np.asarray(part)[usable[part]]] for part in split] for split in cv]
-    folds = inner_folds(P, codes, weights, splits)[0]
+    known = take(data, np.flatnonzero(usable))
+    codes, weights = known.labels, known.frequencies
+    (contender,) = resolve_contenders({"meta-learner": estimator})
+    columns, _ = stacked_columns(known)
+    folds = inner_folds(columns, codes, weights, _among(cv, usable))[0]
 
-    fitted = _fit(estimator, P, codes, weights)
-    own = getattr(fitted, "cv_logits_", None)
     passes = progress_bar(range(1 + n_permutations), 1 + n_permutations, "leak check", progress)
     losses, skills = np.empty(len(codes)), []
     for turn in passes:
-        truth = codes if turn == 0 else random.permutation(codes)
-        found = _nested_losses(estimator, P, truth, weights, folds)
+        truth = known if turn == 0 else replace(known, labels=random.permutation(codes))
+        found = _nested_losses(contender, truth, folds)
         if turn == 0:
             losses = found
         else:
             loss = float(np.average(found, weights=weights))
-            skills.append(1 - loss / _prior_loss(truth, weights))
+            skills.append(1 - loss / _prior_loss(truth))
+    apparent = _losses(contender.predict(known, known), codes)
     return MetaLearnerCheck(
-        prior=_prior_loss(codes, weights),
-        apparent=float(np.average(_losses(_proba(fitted, P), codes), weights=weights)),
-        own_estimate=_own_loss(own, codes, weights),
+        prior=_prior_loss(known),
+        apparent=float(np.average(apparent, weights=weights)),
+        own_estimate=_own_estimate(estimator, known),
         nested=float(np.average(losses, weights=weights)),
         nested_error=float(losses.std(ddof=1) / np.sqrt(len(losses))),
         null_skills=tuple(skills),
     )
 
 
-def _prior_loss(codes: np.ndarray, weights: np.ndarray) -> float:
-    frequencies = np.bincount(codes, weights) / weights.sum()
-    return float(-np.average(np.log(frequencies[codes]), weights=weights))
+def _among(cv: Any, usable: np.ndarray) -> Any:
+    """Return splits given by row numbers with the numbers that usable rows have among them."""
+    if isinstance(cv, int | np.integer) or hasattr(cv, "split"):
+        return cv
+    position = np.cumsum(usable) - 1
+    return [[position[np.asarray(part)[usable[part]]] for part in split] for split in cv]
 
 
-def _fit(estimator: Any, P: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> Any:
-    if (weights == 1).all():
-        return clone(estimator).fit(P, codes)
-    return clone(estimator).fit(P, codes, sample_weight=weights)
-
-
-def _proba(fitted: Any, P: np.ndarray) -> np.ndarray:
-    """Return probabilities of all class codes, those that were absent in training included."""
-    proba = np.zeros((len(P), int(fitted.classes_.max()) + 1))
-    proba[:, fitted.classes_.astype(int)] = fitted.predict_proba(P)
-    return proba
+def _prior_loss(data: EnsembleData) -> float:
+    frequencies = class_frequencies(data)
+    return float(-np.average(np.log(frequencies[data.labels]), weights=data.frequencies))
 
 
 def _losses(proba: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    true = np.zeros(len(codes))
-    known = codes < proba.shape[1]
-    true[known] = proba[np.flatnonzero(known), codes[known]]
-    return -np.log(np.clip(true, DEFAULT_CLIP, 1))
+    return -np.log(np.clip(proba[np.arange(len(codes)), codes], DEFAULT_CLIP, 1))
 
 
-def _own_loss(scores: Any, codes: np.ndarray, weights: np.ndarray) -> float:
-    if scores is None or len(scores) != len(codes):
-        return float("nan")
-    known = ~np.isnan(np.asarray(scores).reshape(len(codes), -1)).any(axis=1)
-    losses = _losses(probabilities(scores[known]), codes[known])
-    return float(np.average(losses, weights=weights[known]))
-
-
-def _nested_losses(
-    estimator: Any, P: np.ndarray, codes: np.ndarray, weights: np.ndarray, folds: np.ndarray
-) -> np.ndarray:
+def _nested_losses(contender: Contender, data: EnsembleData, folds: np.ndarray) -> np.ndarray:
     """Return the log-loss of every row, predicted by a meta-learner of the other folds."""
-    losses = np.empty(len(codes))
+    losses = np.empty(data.n_instances)
     for fold in np.unique(folds):
-        held_out = folds == fold
-        fitted = _fit(estimator, P[~held_out], codes[~held_out], weights[~held_out])
-        losses[held_out] = _losses(_proba(fitted, P[held_out]), codes[held_out])
+        rows = np.flatnonzero(folds == fold)
+        train, held_out = take(data, np.flatnonzero(folds != fold)), take(data, rows)
+        losses[rows] = _losses(contender.predict(train, held_out), data.labels[rows])
     return losses
+
+
+def _own_estimate(estimator: Any, data: EnsembleData) -> float:
+    """Return the log-loss of the scores that our classifier keeps from its inner folds."""
+    if not isinstance(estimator, CFEnsembleClassifier):
+        return float("nan")
+    columns, layout = stacked_columns(data)
+    fitted = clone(estimator).set_params(layout=layout)
+    fitted.fit(columns, data.labels, sample_weight=data.frequencies)
+    scores = getattr(fitted, "cv_logits_", None)
+    if scores is None or len(scores) != data.n_instances:
+        return float("nan")
+    known = ~np.isnan(scores.reshape(len(scores), -1)).any(axis=1)
+    losses = _losses(probabilities(scores[known]), data.labels[known])
+    return float(np.average(losses, weights=data.frequencies[known]))

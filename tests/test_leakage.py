@@ -82,7 +82,7 @@ class Remembering(LogisticRegression):
 
     memory = {}
 
-    def fit(self, X, y):
+    def fit(self, X, y, sample_weight=None):
         self.memory.update(zip(map(bytes, X), y, strict=True))
         return super().fit(X, y)
 
@@ -164,6 +164,16 @@ def test_stacked_columns_are_those_of_a_stack():
     np.testing.assert_array_equal(columns[:, :3], R[0])
     np.testing.assert_array_equal(columns[[0, 1, 3, 4], 3:], R[1][[0, 1, 3, 4]])
     assert np.isnan(columns[2, 3:]).all()
+
+
+def test_meta_learners_that_cannot_take_missing_cells_are_checked_too():
+    made = make_ensemble(4, 200, missing_rate=0.2, random_state=0)
+    weights = np.where(np.arange(200) % 4 == 0, 2.0, 1.0)
+    data = EnsembleData(made.R, made.labels, sample_weight=weights)
+    meta = check_leakage(data, n_permutations=0, **FAST).meta
+    assert meta.apparent < meta.nested < meta.prior
+    plain = EnsembleData(made.R, made.labels)
+    assert check_leakage(plain, n_permutations=0, **FAST).meta.nested != meta.nested
 
 
 @pytest.mark.parametrize(
