@@ -4,10 +4,12 @@
 ``EnsembleData`` (classifiers × instances) by alternating least squares, and
 ``CFEnsemblePyTorchTrainer`` by joint descent (needs torch, which is loaded when it is fitted).
 ``collect_out_of_fold`` makes an ``EnsembleData`` from base learners.
+``compare_ensembles`` compares it with what people use, on the same folds.
 """
 
 from cfe_stack.adapters.out_of_fold import collect_out_of_fold
 from cfe_stack.classifier import CFEnsembleClassifier
+from cfe_stack.comparison import compare_ensembles
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.layout_detection import LayoutWarning
 from cfe_stack.meta_features import MissingPredictionsWarning
@@ -28,4 +30,5 @@ __all__ = [
     "LayoutWarning",
     "MissingPredictionsWarning",
     "collect_out_of_fold",
+    "compare_ensembles",
 ]
