@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "cfe_stack"
 FLOORS = {
     "leaves": {
         "aggregators", "blends", "calibration", "comparison_page", "comparison_splits",
-        "comparison_statistics", "confidence", "datasets", "ensemble_data", "extras", "fold_store",
+        "comparison_statistics", "confidence", "datasets", "ensemble_data", "extras",
         "folds", "gates", "layout", "layout_detection", "linear_pool", "link", "losses",
         "meta_features", "metrics", "pool_selection", "pool_solver", "pools", "score_calibration",
         "selection_scoring", "training_rows",
@@ -28,8 +28,8 @@ FLOORS = {
     },
     "stacking": {
         "compare_command", "comparison", "comparison_plots", "comparison_problems",
-        "comparison_result", "comparison_scores", "comparison_verdict", "contenders", "demo",
-        "dynamic_selection", "report", "stacking",
+        "comparison_result", "comparison_run", "comparison_scores", "comparison_verdict",
+        "contenders", "demo", "dynamic_selection", "report", "stacking",
     },
     "command line": {"cli"},
     "entry": {"__main__"},
