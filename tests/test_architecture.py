@@ -17,7 +17,7 @@ FLOORS = {
     "leaves": {
         "aggregators", "blends", "bootstrap", "calibration", "command_options", "comparison_page",
         "comparison_splits", "comparison_statistics", "confidence", "datasets", "ensemble_data",
-        "extras", "fold_store", "folds", "gates", "layout", "layout_detection", "linear_pool",
+        "extras", "folds", "gates", "layout", "layout_detection", "linear_pool",
         "link", "losses", "meta_features", "metrics", "pool_selection", "pool_solver", "pools",
         "report_page", "score_calibration", "selection_scoring", "suspicion", "training_rows",
     },
@@ -28,8 +28,8 @@ FLOORS = {
     },
     "stacking": {
         "advice", "blend_command", "compare_command", "comparison", "comparison_plots",
-        "comparison_problems", "comparison_result", "comparison_scores", "comparison_verdict",
-        "contenders", "demo", "dynamic_selection", "leakage", "optimism", "report", "stacking",
+        "comparison_problems", "comparison_result", "comparison_run", "comparison_scores",
+        "comparison_verdict", "contenders", "demo", "dynamic_selection", "leakage", "optimism", "report", "stacking",
         "submission",
     },
     "command line": {"cli"},
