@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from importlib.util import find_spec
 
 import joblib
 import numpy as np
@@ -32,6 +33,8 @@ SETTINGS = {
         "focal_gamma": 0.5,
     },
 }
+if find_spec("torch"):
+    SETTINGS["pytorch"] = {"trainer": "pytorch"}
 POOLS = [name for name in SETTINGS if name not in ("mean", "weighted")]
 
 
@@ -168,7 +171,7 @@ def test_pools_explain_themselves(name, problem):
     P, codes, _ = problem
     model = CFEnsembleClassifier(**SETTINGS[name]).fit(P, codes)
     np.testing.assert_allclose(model.explain(P).sum(axis=-1), model.decision_function(P))
-    assert (model.weights_ >= 0).all() or name in ("default", "signed")
+    assert (model.weights_ >= 0).all() or name in ("default", "signed", "pytorch")
 
 
 def test_fitting_is_silent_and_touches_no_global_state(classifier, problem, capsys):

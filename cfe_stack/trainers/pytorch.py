@@ -5,7 +5,7 @@ here, so that a trainer predicts where torch is not installed.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +20,7 @@ from cfe_stack.losses import FocalLoss
 from cfe_stack.trainers.base import Supervision, spectral_factors
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.joint import JointArrays, JointObjective, JointParameters, Plateau
+from cfe_stack.trainers.newton import LocalModel, newton_end
 
 logger = logging.getLogger(__name__)
 
@@ -297,7 +298,45 @@ def _run(trainer: Any, state: _Descent, supervision: Supervision, plateau: Plate
                 schedule.step(value)
     except KeyboardInterrupt:
         logger.warning("interrupted after %d epochs: the best state is kept", len(trainer.history_))
+        plateau.n_waiting = 0
     state.restore(best)
+    if trainer.optimizer == "lbfgs" and trainer.dtype == "float64" and plateau.stalled:
+        _end_exactly(state, supervision.rho, loss)
+        trainer._record(supervision.rho, state.evaluate(loss), loss)
+
+
+def _end_exactly(state: _Descent, rho: float, loss: FocalLoss) -> None:
+    """Go on from where the line search lost sight of the minimum."""
+    learned = state.learned
+    sizes = [p.numel() for p in learned]
+
+    def flat(tensors: Sequence[torch.Tensor]) -> np.ndarray:
+        return np.concatenate([t.detach().cpu().numpy().ravel() for t in tensors])
+
+    def tensors(vector: np.ndarray) -> list[torch.Tensor]:
+        parts = torch.as_tensor(vector.ravel(), device=state.X.device).split(sizes)
+        return [part.reshape(p.shape) for part, p in zip(parts, learned, strict=True)]
+
+    def derivative(value: torch.Tensor, create: bool) -> Sequence[torch.Tensor]:
+        # no gradient reaches the aggregator where nothing is labelled
+        return torch.autograd.grad(
+            value, learned, retain_graph=True, create_graph=create, materialize_grads=True
+        )
+
+    def local_model(point: np.ndarray) -> LocalModel:
+        state.restore(tensors(point))
+        value = objective.combined(rho, *state.parts(state.batches[0], loss))
+        slopes = derivative(value, True)
+
+        def product(direction: np.ndarray) -> np.ndarray:
+            along = [
+                (slope * part).sum() for slope, part in zip(slopes, tensors(direction), strict=True)
+            ]
+            return flat(derivative(torch.stack(along).sum(), False))
+
+        return LocalModel(float(value.detach()), flat(slopes), product)
+
+    state.restore(tensors(newton_end(flat(learned), local_model)))
 
 
 def _step(optimizer: Any, parts: Any, batch: _Batch, rho: float, loss: FocalLoss) -> None:
