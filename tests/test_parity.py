@@ -10,7 +10,6 @@ from cfe_stack.aggregators import make_aggregator
 from cfe_stack.datasets import make_ensemble
 from cfe_stack.link import make_link
 from cfe_stack.losses import FocalLoss, margin_directions, margins
-from cfe_stack.trainers.base import Supervision
 from cfe_stack.trainers.joint import (
     JointArrays,
     JointObjective,
@@ -18,6 +17,7 @@ from cfe_stack.trainers.joint import (
     joint_scores,
     linked_values,
 )
+from cfe_stack.trainers.supervision import Supervision
 
 torch = pytest.importorskip("torch")
 

@@ -16,7 +16,6 @@ from cfe_stack.link import LinkName
 from cfe_stack.losses import ClassWeight, Schedule, margins, probabilities
 from cfe_stack.trainers.base import (
     BaseTrainer,
-    Supervision,
     check_integer,
     check_real,
     spectral_factors,
@@ -30,6 +29,7 @@ from cfe_stack.trainers.majorization import (
     check_majorizable,
 )
 from cfe_stack.trainers.normal_equations import ClassifierEquations
+from cfe_stack.trainers.supervision import Supervision
 from cfe_stack.trainers.sweep import Sweep
 
 logger = logging.getLogger(__name__)
@@ -78,8 +78,9 @@ class CFEnsembleTrainer(BaseTrainer):
     supervision : {"confidence", "majorize"}, default="confidence"
         How labels reach the factors: by label-aware confidence, or by the supervised part of the
         objective itself (see Notes), in which case label-aware confidence is off.
-    use_class_weights : bool, default=True
-        Weigh the supervised loss by `class_weight`.
+    use_class_weights : bool or callable, default=True
+        Weigh the supervised loss by `class_weight`; a schedule from progress in [0, 1] to the power
+        of those weights, from 0 (none) to 1 (whole), brings them in or out over training.
     class_weight : dict or "balanced", default="balanced"
     focal_gamma : float or callable, default=0.0
         Focusing parameter, or a schedule from progress in [0, 1] to one, such as
@@ -128,7 +129,7 @@ class CFEnsembleTrainer(BaseTrainer):
     sklearn.exceptions.ConvergenceWarning
         If `max_iter` sweeps were not enough for `tol`.
     CollapsedAggregatorWarning
-        If the aggregator ends with weights that are all ≤ 0, or with constant predictions.
+        If the aggregator ends with constant predictions, or turns the ranking over.
 
     Notes
     -----
@@ -178,7 +179,7 @@ class CFEnsembleTrainer(BaseTrainer):
         use_label_aware_confidence: bool = True,
         label_aware_alpha: float = 1.0,
         supervision: Literal["confidence", "majorize"] = "confidence",
-        use_class_weights: bool = True,
+        use_class_weights: bool | Schedule = True,
         class_weight: ClassWeight = "balanced",
         focal_gamma: float | Schedule = 0.0,
         focal_delta: float | None = None,
@@ -261,7 +262,7 @@ class CFEnsembleTrainer(BaseTrainer):
         self.n_iter_ = len(self.history_)
         self.factor_model_, self.instance_factors_ = model, Y
         self.transductive_proba_ = probabilities(self._scores(Y, predicted))
-        self._warn_if_collapsed(self.transductive_proba_, supervision)
+        self._warn_if_collapsed(data, supervision)
         return self
 
     def check_parameters(self) -> None:
@@ -345,10 +346,11 @@ class CFEnsembleTrainer(BaseTrainer):
         self, sweep: int, reconstruction: float, passed: Sweep, supervision: Supervision
     ) -> None:
         """Move the aggregator, and log the objective at the point reached."""
-        supervised, loss = 0.0, supervision.loss_at(sweep / max(self.max_iter - 1, 1))
+        progress = sweep / max(self.max_iter - 1, 1)
+        supervised, loss = 0.0, supervision.loss_at(progress)
         if supervision.known.any():
             features = np.concatenate(passed.features)
-            labels, weights = supervision.labels, supervision.weights
+            labels, weights = supervision.labels, supervision.weights_at(progress)
             if sweep >= self.freeze_aggregator_iters:
                 self._aggregator.update(features, labels, weights, loss)
             margin = margins(self._aggregator.scores(features), labels)

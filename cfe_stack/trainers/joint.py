@@ -10,8 +10,8 @@ from cfe_stack import objective
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.link import DEFAULT_CLIP, IdentityLink, Link
 from cfe_stack.losses import FocalLoss, margins
-from cfe_stack.trainers.base import Supervision
 from cfe_stack.trainers.factor_model import FactorModel
+from cfe_stack.trainers.supervision import Supervision
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +99,8 @@ class JointObjective:
         Observed cells of all data, counted with their instances' frequencies.
     omega_sum : float
         Σ ω of all data; 0 if nothing is supervised.
+    class_factors : array of shape (n_classes,), default=None
+        What ω is multiplied by, class by class; `omega_sum` has it in.
     """
 
     link: Link
@@ -108,6 +110,7 @@ class JointObjective:
     shift: Any
     n_cells: float
     omega_sum: float
+    class_factors: Any = None
 
     def parts(
         self,
@@ -137,7 +140,10 @@ class JointObjective:
         norms = (parameters.X**2).sum() + (parameters.bias**2).sum()
         norms = norms + share * (Y**2 * part.frequencies).sum()
         reconstruction = objective.reconstruction_loss(error, norms, self.lambda_reg, self.n_cells)
-        here = float(part.omega.sum())
+        omega = part.omega
+        if self.class_factors is not None:
+            omega = omega * self.class_factors[part.labels]
+        here = float(omega.sum())
         if here == 0:
             return reconstruction, 0 * reconstruction
         values = linked_values(Z_hat, len(part.C), self.scale, self.shift)
@@ -145,7 +151,7 @@ class JointObjective:
             self.aggregator_type, self.link, values, parameters.w, parameters.b, xp
         )
         margin = margins(scores, part.labels, xp)
-        supervised = objective.supervised_loss(loss, margin, part.omega, xp)
+        supervised = objective.supervised_loss(loss, margin, omega, xp)
         return reconstruction, supervised * (share * here / self.omega_sum)
 
 

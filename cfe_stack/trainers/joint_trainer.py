@@ -17,13 +17,13 @@ from cfe_stack.link import LinkName
 from cfe_stack.losses import ClassWeight, FocalLoss, Schedule, probabilities
 from cfe_stack.trainers.base import (
     BaseTrainer,
-    Supervision,
     check_integer,
     check_real,
     start_model,
 )
 from cfe_stack.trainers.history import TrainingHistory
 from cfe_stack.trainers.joint import Plateau
+from cfe_stack.trainers.supervision import Supervision
 
 logger = logging.getLogger(__name__)
 
@@ -76,12 +76,13 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         Weight of a cell.
     adaptive_shares : tuple of three floats, default=(0.5, 0.3, 0.2)
         Shares of certainty, calibration and agreement in ``confidence="adaptive"``.
-    use_class_weights : bool, default=True
-        Weigh the supervised loss by `class_weight`.
+    use_class_weights : bool or callable, default=True
+        Weigh the supervised loss by `class_weight`; a schedule from progress in [0, 1] to the power
+        of those weights, from 0 (none) to 1 (whole), brings them in or out over training.
     class_weight : dict or "balanced", default="balanced"
     focal_gamma : float or callable, default=0.0
         Focusing parameter, or a schedule from progress in [0, 1] to one, such as
-        :class:`cfe_stack.losses.LinearSchedule`; with a schedule all epochs are run.
+        :class:`cfe_stack.losses.LinearSchedule`; with any schedule all epochs are run.
     focal_delta : float, default=None
         Smoothing constant; None means 1e-3 for 0 < gamma < 1 and 0 otherwise.
     focal_alpha : float, default=None
@@ -131,7 +132,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
     sklearn.exceptions.ConvergenceWarning
         If the objective still fell in the last of `max_epochs` epochs.
     CollapsedAggregatorWarning
-        If the aggregator ends with weights that are all ≤ 0, or with constant predictions.
+        If the aggregator ends with constant predictions, or turns the ranking over.
 
     Notes
     -----
@@ -175,7 +176,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         aggregator_type: str = "weighted",
         confidence: ConfidenceName = "certainty",
         adaptive_shares: tuple[float, float, float] = (0.5, 0.3, 0.2),
-        use_class_weights: bool = True,
+        use_class_weights: bool | Schedule = True,
         class_weight: ClassWeight = "balanced",
         focal_gamma: float | Schedule = 0.0,
         focal_delta: float | None = None,
@@ -197,25 +198,19 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         self.lambda_reg = lambda_reg
         self.max_epochs = max_epochs
         self.tol = tol
-        self.optimizer = optimizer
-        self.lr = lr
+        self.optimizer, self.lr = optimizer, lr
         self.batch_size = batch_size
         self.patience = patience
         self.instance_factors = instance_factors
         self.aggregator_type = aggregator_type
-        self.confidence = confidence
-        self.adaptive_shares = adaptive_shares
-        self.use_class_weights = use_class_weights
-        self.class_weight = class_weight
-        self.focal_gamma = focal_gamma
-        self.focal_delta = focal_delta
+        self.confidence, self.adaptive_shares = confidence, adaptive_shares
+        self.use_class_weights, self.class_weight = use_class_weights, class_weight
+        self.focal_gamma, self.focal_delta = focal_gamma, focal_delta
         self.focal_alpha = focal_alpha
-        self.init = init
-        self.init_prior = init_prior
+        self.init, self.init_prior = init, init_prior
         self.link = link
         self.standardize = standardize
-        self.device = device
-        self.dtype = dtype
+        self.device, self.dtype = device, dtype
         self.compile = compile
         self.progress = progress
         self.random_state = random_state
@@ -244,7 +239,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         strategy = make_confidence(self.confidence, adaptive_shares=self.adaptive_shares)
         model = start_model(self, data, strategy.fit(data))
         self.history_ = TrainingHistory()
-        plateau = Plateau(self.patience, 0.0 if callable(self.focal_gamma) else self.tol)
+        plateau = Plateau(self.patience, 0.0 if supervision.is_scheduled else self.tol)
         found = descend(self, model, data, supervision, plateau)
         self.n_iter_ = len(self.history_)
         if plateau.tol > 0 and not plateau.stalled and self.n_iter_ == self.max_epochs:
@@ -263,7 +258,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
             found.Y[:, absent] = self.factor_model_.fold_in(data)[:, absent]
         self.instance_factors_ = found.Y
         self.transductive_proba_ = probabilities(self._scores(found.Y, predicted))
-        self._warn_if_collapsed(self.transductive_proba_, supervision)
+        self._warn_if_collapsed(data, supervision)
         return self
 
     def check_parameters(self) -> None:

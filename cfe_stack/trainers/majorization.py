@@ -23,9 +23,10 @@ from scipy.special import expit
 from cfe_stack.aggregators import WeightedAggregator
 from cfe_stack.ensemble_data import Block, EnsembleData
 from cfe_stack.losses import FocalLoss, scheduled
-from cfe_stack.trainers.base import BaseTrainer, Supervision
+from cfe_stack.trainers.base import BaseTrainer
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.normal_equations import ClassifierEquations, solve_instances, unpack
+from cfe_stack.trainers.supervision import Supervision
 
 BOUND_STEPS = 5
 """Updates of the aggregator per sweep: cheap beside a pass over the data."""
@@ -62,6 +63,7 @@ def check_majorizable(trainer: Any, data: EnsembleData) -> None:
             trainer.aggregator_type != "weighted"
         ),
         f"rho > 0, got {trainer.rho!r}": trainer.rho == 0,
+        "constant class weights, got a schedule": callable(trainer.use_class_weights),
     }
     for reason, is_so in reasons.items():
         if is_so:

@@ -17,10 +17,11 @@ from sklearn.utils import check_random_state
 from cfe_stack import objective
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.losses import FocalLoss
-from cfe_stack.trainers.base import Supervision, spectral_factors
+from cfe_stack.trainers.base import spectral_factors
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.joint import JointArrays, JointObjective, JointParameters, Plateau
 from cfe_stack.trainers.newton import LocalModel, newton_end
+from cfe_stack.trainers.supervision import Supervision
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,12 @@ class _Descent:
             self.n_instances / len(batch.rows),
             torch,
         )
+
+    def weigh_classes(self, supervision: Supervision, progress: float) -> None:
+        """Weigh the classes as their schedule says."""
+        factors = torch.as_tensor(supervision.factors_at(progress)).to(self.X)
+        omega_sum = float(supervision.weights_at(progress).sum())
+        self.objective = replace(self.objective, class_factors=factors, omega_sum=omega_sum)
 
     def evaluate(self, loss: FocalLoss) -> tuple[float, float]:
         """Return L_recon and L_sup of all data."""
@@ -277,7 +284,7 @@ def _run(trainer: Any, state: _Descent, supervision: Supervision, plateau: Plate
     """Run epochs until the objective stalls; end with the best parameters."""
     optimizer = _make_optimizer(trainer, state.learned)
     steps = torch.compile(state.parts) if trainer.compile else state.parts
-    constant = not callable(trainer.focal_gamma)
+    constant = not supervision.is_scheduled
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, factor=0.5, patience=trainer.patience // 2, threshold=trainer.tol
     )
@@ -285,7 +292,10 @@ def _run(trainer: Any, state: _Descent, supervision: Supervision, plateau: Plate
     best = state.snapshot()
     try:
         for epoch in trainer._epochs():
-            loss = supervision.loss_at(epoch / max(trainer.max_epochs - 1, 1))
+            progress = epoch / max(trainer.max_epochs - 1, 1)
+            loss = supervision.loss_at(progress)
+            if callable(supervision.share):
+                state.weigh_classes(supervision, progress)
             for k in torch.randperm(len(state.batches), generator=generator).tolist():
                 _step(optimizer, steps, state.batches[k], supervision.rho, loss)
             value = trainer._record(supervision.rho, state.evaluate(loss), loss)
