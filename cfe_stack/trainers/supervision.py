@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -96,6 +97,13 @@ class Supervision:
             ),
             trainer.use_class_weights,
         )
+
+    @cached_property
+    def omega(self) -> np.ndarray:
+        """Weights of all instances (n_instances,), 0 where nothing is known."""
+        omega = np.zeros(len(self.known))
+        omega[self.known] = self.weights
+        return omega
 
     @property
     def is_scheduled(self) -> bool:
