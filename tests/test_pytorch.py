@@ -1,6 +1,3 @@
-import pickle
-import subprocess
-import sys
 import warnings
 from functools import partial
 
@@ -244,38 +241,6 @@ def test_cuda_that_is_not_there_is_refused(data):
         pytest.skip("there is a CUDA device")
     with pytest.raises(ValueError, match="finds no CUDA device"):
         trainer(device="cuda").fit(data)
-
-
-WITHOUT_TORCH = """
-import pickle, sys
-import numpy as np
-class NoTorch:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "torch":
-            raise ModuleNotFoundError(f"No module named {name!r}", name="torch")
-sys.meta_path.insert(0, NoTorch())
-import cfe_stack
-model, R, proba = pickle.load(open(sys.argv[1], "rb"))
-np.testing.assert_allclose(model.predict_proba(R), proba)
-for asked in (cfe_stack.CFEnsemblePyTorchTrainer(), cfe_stack.CFEnsembleClassifier("pytorch")):
-    try:
-        data = cfe_stack.EnsembleData(R, np.arange(R.shape[1]) % 2)
-        asked.fit(*((data,) if hasattr(asked, "max_epochs") else (R.T, data.labels)))
-    except ImportError as error:
-        assert str(error) == (
-            'torch is not installed: run `python -m pip install "cfe-stack[torch]"`.'
-        ), error
-    else:
-        raise AssertionError("no error")
-"""
-
-
-def test_a_fitted_trainer_predicts_without_torch(tmp_path):
-    made = make_ensemble(5, 60, random_state=0)
-    model = trainer().fit(EnsembleData(made.R, made.labels))
-    path = tmp_path / "model.pickle"
-    path.write_bytes(pickle.dumps((model, made.R, model.predict_proba(made.R))))
-    subprocess.run([sys.executable, "-c", WITHOUT_TORCH, str(path)], check=True)
 
 
 def collapsing(seed=0):

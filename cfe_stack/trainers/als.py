@@ -139,9 +139,9 @@ class CFEnsembleTrainer(BaseTrainer):
     .. math:: x_u = (Y C_u Y^T + \lambda I)^{-1} Y C_u z_u, \qquad
         y_i = (X C_i X^T + \lambda I)^{-1} X C_i z_i.
 
-    ``supervision="majorize"`` descends on the full objective, which then never rises: the logistic
-    loss of two classes is replaced by a parabola above it that touches it at the current scores,
-    and enters the normal equations as one more row (:mod:`cfe_stack.trainers.majorization`). The
+    ``supervision="majorize"`` descends on the full objective, which then never rises: the loss is
+    replaced by a parabola above it that touches it at the current scores, and enters the normal
+    equations as one more classifier (:mod:`cfe_stack.trainers.majorization`). The
     instance factors absorb the labels, so an aggregator that is to predict new instances has to be
     fitted on label-free fold-ins, as :class:`cfe_stack.CFEnsembleClassifier` does.
 
@@ -283,7 +283,7 @@ class CFEnsembleTrainer(BaseTrainer):
 
     def _make_aggregator(self, data: EnsembleData) -> Aggregator:
         if self.supervision == "majorize":
-            check_majorizable(self, data)
+            check_majorizable(self)
             return MajorizedAggregator()
         return make_aggregator(
             self.aggregator_type, data.n_classes, self.aggregator_lr, self.aggregator_solver
