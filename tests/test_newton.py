@@ -35,10 +35,24 @@ def test_a_step_that_does_not_flatten_is_not_taken():
 def test_a_step_up_is_not_taken():
     # the stationary point of a concave function is its top
     def top(x):
-        return LocalModel(1.0 - float(x @ x), -2 * x, lambda v: -2 * v)
+        gap = x - 1
+        return LocalModel(1e-6 - float(gap @ gap), -2 * gap, lambda v: -2 * v)
 
-    start = np.ones(3)
+    start = np.full(3, 1.01)
     np.testing.assert_array_equal(newton_end(start, top), start)
+
+
+@pytest.mark.parametrize("slope", [1.0, np.nan])
+def test_a_step_far_away_is_not_even_looked_at(slope):
+    looked = []
+
+    def valley_at_infinity(x):
+        looked.append(x)
+        assert len(looked) == 1
+        return LocalModel(1.0, np.array([slope, 0.0]), lambda v: 1e-6 * v)
+
+    start = np.ones(2)
+    np.testing.assert_array_equal(newton_end(start, valley_at_infinity), start)
 
 
 def test_nothing_to_gain_is_nothing_done():

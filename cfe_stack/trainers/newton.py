@@ -18,6 +18,8 @@ SOLVER_TOLERANCE = 1e-5
 MOST_PRODUCTS = 200
 """Hessian products per step; tens are usual."""
 ROUNDING = 1e-9
+LONGEST_STEP = 0.1
+"""Longest step as a share of the point; a longer one leads away from where the descent had come."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,7 @@ def newton_end(point: np.ndarray, local_model: Callable[[np.ndarray], LocalModel
     Returns
     -------
     ndarray of shape (n_parameters,)
-        `point` itself where no step lowers the gradient, or where one raises the objective.
+        `point` itself where a step is long, does not lower the gradient or raises the objective.
 
     Notes
     -----
@@ -75,6 +77,8 @@ def newton_end(point: np.ndarray, local_model: Callable[[np.ndarray], LocalModel
             break
         hessian = LinearOperator((len(point), len(point)), here.hessian_product, dtype=float)
         step = minres(hessian, -here.gradient, rtol=SOLVER_TOLERANCE, maxiter=MOST_PRODUCTS)[0]
+        if not np.abs(step).max() <= LONGEST_STEP * np.abs(point).max():
+            break
         there = local_model(point + step)
         flatter = np.abs(there.gradient).max() < size / 2
         if not (flatter and there.value <= here.value + ROUNDING * abs(here.value)):

@@ -2,11 +2,13 @@
 
     python examples/benchmarks/trainers.py                 # times and objectives, simulated
     python examples/benchmarks/trainers.py --data FOLDER   # free and projected factors, real sets
+    python examples/benchmarks/trainers.py --data FOLDER --by-name
 
 FOLDER is that of real_data.py. The gap is the log-loss of a trainer's own prediction of its
 labelled rows with the factors it was trained with (transductive) against that with the label-free
 fold-in of the same rows (inductive); held out: test rows, by fold-in. The last columns are
-CFEnsembleClassifier with this trainer. A second table compares its two trainers by name.
+CFEnsembleClassifier with this trainer. With --by-name the table
+compares its two trainers by name instead.
 
 Bytes and operations of an epoch are counted, not measured (see `work`); the limit is what copying a
 large array reaches on the same machine and number of threads. `--device cuda` runs joint descent on
@@ -206,6 +208,7 @@ def main() -> int:
     parser.add_argument(
         "--sets", nargs="+", help="names of data sets; all of the folder if left out"
     )
+    parser.add_argument("--by-name", action="store_true", help="the classifier's two trainers")
     parser.add_argument("--folds", type=int, default=2, help="outer folds of each data set")
     parser.add_argument("--m", nargs="+", type=int, default=[10, 50])
     parser.add_argument("--n", nargs="+", type=int, default=[1_000, 10_000])
@@ -217,8 +220,8 @@ def main() -> int:
         del TRAINERS[name]
     with threadpool_limits(1):
         if options.data:
-            by_name(options.data, options.sets, options.folds)
-            gaps(options.data, options.sets, options.folds)
+            compare = by_name if options.by_name else gaps
+            compare(options.data, options.sets, options.folds)
         else:
             sizes = [(m, n) for m in options.m for n in options.n]
             times(sizes, options.device, options.limit)
