@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cfe_stack.calibration import Calibration, calibrate
+from cfe_stack.extras import progress_bar
 from cfe_stack.folds import content_keys
 from cfe_stack.linear_pool import LinearFamily, LinearPool, fit_linear_path
 from cfe_stack.losses import FocalLoss, margins
@@ -68,6 +69,8 @@ class PoolTraining:
     labels, frequencies, loss_weights : ndarray of shape (n,)
         Class codes, sample weights, and sample weights × class weights.
     loss : FocalLoss
+    progress : bool, default=False
+        Show a progress bar over the inner folds on stderr, if that is a terminal.
     """
 
     families: Sequence[Family | LinearFamily]
@@ -77,6 +80,7 @@ class PoolTraining:
     frequencies: np.ndarray
     loss_weights: np.ndarray
     loss: FocalLoss
+    progress: bool = False
 
     def calibration(self, rows: np.ndarray, scale: np.ndarray) -> Calibration:
         """Return the calibration of given rows, their frequencies multiplied by `scale`.
@@ -123,7 +127,8 @@ class PoolTraining:
         """Return scores (n_points, n_repeats, n_rows[, K]) of every family, from other folds."""
         shape = (len(folds), len(rows), *self.Z.shape[1:-1])
         results = [np.empty((len(family.grid), *shape)) for family in self.families]
-        for repeat, fold in ((r, f) for r in range(len(folds)) for f in np.unique(folds[r])):
+        tasks = [(r, f) for r in range(len(folds)) for f in np.unique(folds[r])]
+        for repeat, fold in progress_bar(tasks, len(tasks), "inner folds", self.progress, "fold"):
             held_out = folds[repeat] == fold
             test, training = rows[held_out], (rows[~held_out], scale[~held_out])
             fitted = self.paths(*training, self.calibration(*training))

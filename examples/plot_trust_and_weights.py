@@ -2,7 +2,7 @@
 Whom does the ensemble trust, and where?
 ========================================
 
-Seven learners, two of them boosters, on data with one positive in twelve. ``CFEnsembleClassifier``
+Seven learners, two of them boosters, on data with one positive in eleven. ``CFEnsembleClassifier``
 takes the place of ``LogisticRegression()`` as the final estimator of a scikit-learn stack. The
 displays then show what came out of it, on rows that nobody was trained on: the ranking, the
 calibration, the weights along the instance factor, and how sure those weights are.

@@ -1,6 +1,7 @@
 """Contracts of every display: what is stored, what is drawn, and that it can be read."""
 
 import inspect
+import subprocess
 import sys
 
 import numpy as np
@@ -143,6 +144,11 @@ def test_without_matplotlib_one_sentence_says_what_to_do(made, name, monkeypatch
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(MissingExtraError, match=r"run `python -m pip install \"cfe-stack\[plot\]"):
         display.plot()
+
+
+def test_importing_the_displays_loads_no_matplotlib():
+    code = "import sys, cfe_stack.displays; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_series_differ_without_their_colour():

@@ -148,7 +148,8 @@ class ClassifierMapDisplay(Display):
         ClassifierMapDisplay
             This object, with `ax_` and `figure_`.
         """
-        ax = axes_for(ax, width=7.2, height=5.2)
+        crowded = len(self.names) > 40
+        ax = axes_for(ax, width=9.0 if crowded else 7.2, height=6.6 if crowded else 5.2)
         x, y = self.positions.T
         scored = ~np.isnan(self.scores)
         for group in self.duplicates:

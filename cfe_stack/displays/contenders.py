@@ -15,8 +15,8 @@ AVERAGE = "plain mean"
 
 def ensemble_and_average(
     estimator: Any, X: ArrayLike | EnsembleData, y: ArrayLike | None
-) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-    """Return labels, probabilities and weights of rows that have a label and a prediction.
+) -> tuple[Reading, np.ndarray, dict[str, np.ndarray]]:
+    """Return the reading, the rows to compare on, and contenders: ours and the mean.
 
     Raises
     ------
@@ -25,11 +25,7 @@ def ensemble_and_average(
     """
     reading = read(estimator, X, y)
     rows = labelled(reading.data)
-    return (
-        reading.data.labels[rows],
-        _ensemble_and_average(reading, rows),
-        reading.data.frequencies[rows],
-    )
+    return reading, rows, _ensemble_and_average(reading, rows)
 
 
 def with_learners(

@@ -8,7 +8,7 @@ import numpy as np
 from cfe_stack.displays.canvas import settle
 
 ANGLES = np.deg2rad([0, 180, 90, 270, 35, 145, 215, 325])
-DISTANCES = (6.5, 13.0, 21.0)
+DISTANCES = (7.5, 13.0, 21.0)
 """Candidates for the gap between a point and its name, in points; from the second, with a line."""
 POINT_SIZE = 8.0
 """Side of the square around a point that names stay out of, in points."""

@@ -1,6 +1,6 @@
 """Predicted against observed frequencies, before and after the ensemble."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
-from cfe_stack.displays.canvas import QUIET, SERIES, Display, axes_for
+from cfe_stack.displays.canvas import QUIET, SERIES, Display, axes_for, shorten
 from cfe_stack.displays.contenders import checked_contenders, ensemble_and_average
 from cfe_stack.ensemble_data import EnsembleData
 
@@ -48,7 +48,7 @@ class ReliabilityDisplay(Display):
     curves : dict of str to ReliabilityCurve
     level : float, default=0.9
         Confidence level of the intervals.
-    n_classes : int, default=2
+    classes : sequence, default=(0, 1)
 
     Attributes
     ----------
@@ -79,11 +79,15 @@ class ReliabilityDisplay(Display):
     """
 
     def __init__(
-        self, curves: Mapping[str, ReliabilityCurve], *, level: float = 0.9, n_classes: int = 2
+        self,
+        curves: Mapping[str, ReliabilityCurve],
+        *,
+        level: float = 0.9,
+        classes: Sequence[Any] = (0, 1),
     ) -> None:
         self.curves = curves
         self.level = level
-        self.n_classes = n_classes
+        self.classes = classes
 
     @classmethod
     def from_estimator(
@@ -112,9 +116,15 @@ class ReliabilityDisplay(Display):
         -------
         ReliabilityDisplay
         """
-        codes, contenders, weight = ensemble_and_average(estimator, X, y)
+        reading, rows, contenders = ensemble_and_average(estimator, X, y)
+        data = reading.data
         return cls.from_predictions(
-            codes, contenders, sample_weight=weight, n_runs=n_runs, level=level
+            np.asarray(data.classes)[data.labels[rows]],
+            contenders,
+            classes=data.classes,
+            sample_weight=data.frequencies[rows],
+            n_runs=n_runs,
+            level=level,
         )
 
     @classmethod
@@ -157,13 +167,14 @@ class ReliabilityDisplay(Display):
         if not 0 < level < 1:
             raise ValueError(f"level must lie between 0 and 1, got {level!r}.")
         codes, checked, weight = checked_contenders(y, contenders, classes, sample_weight)
-        n_classes = next(iter(checked.values())).shape[1]
+        known = np.unique(np.asarray(y)) if classes is None else np.asarray(classes)
+        n_classes = len(known)
         curves = {}
         for name, proba in checked.items():
             said = proba[:, 1] if n_classes == 2 else proba.max(axis=1)
             came = codes == (1 if n_classes == 2 else proba.argmax(axis=1))
             curves[name] = _curve(said, came, weight, n_runs, level)
-        return cls(curves, level=level, n_classes=n_classes)
+        return cls(curves, level=level, classes=known.tolist())
 
     def plot(self, ax: Any = None, *, intervals: bool = True) -> Self:
         """Draw the curves; the nearer to the diagonal, the better.
@@ -200,8 +211,10 @@ class ReliabilityDisplay(Display):
                     curve.predicted, curve.low, curve.high, color=style["color"], linewidth=1,
                     alpha=0.5,
                 )  # fmt: skip
-        if self.n_classes == 2:
-            ax.set(xlabel="predicted P(class 1)", ylabel="observed share of class 1")
+        if len(self.classes) == 2:
+            positive = shorten(str(self.classes[1]))
+            ax.set_xlabel(f"predicted probability of class {positive}")
+            ax.set_ylabel(f"observed share of class {positive}")
         else:
             ax.set(xlabel="largest predicted probability", ylabel="share of correct predictions")
         # rare classes live in a corner of the diagram

@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cfe_stack.displays.canvas import SHADES, Display
+from cfe_stack.displays.canvas import SHADES, Display, shorten
 from cfe_stack.displays.reading import average_prediction, names_of, read
 from cfe_stack.displays.rows import Rows
 from cfe_stack.ensemble_data import EnsembleData, observed
@@ -30,7 +30,7 @@ class TrustDisplay(Display):
         Mean prediction of the base learners there: P(class 1), or the largest class probability
         for more than two classes.
     names : sequence of str
-    n_classes : int, default=2
+    classes : sequence, default=(0, 1)
     along : {"factor", "entropy"}, default="factor"
 
     Attributes
@@ -63,14 +63,14 @@ class TrustDisplay(Display):
         predictions: np.ndarray,
         names: Sequence[str],
         *,
-        n_classes: int = 2,
+        classes: Sequence[Any] = (0, 1),
         along: str = "factor",
     ) -> None:
         self.weights = weights
         self.positions = positions
         self.predictions = predictions
         self.names = names
-        self.n_classes = n_classes
+        self.classes = classes
         self.along = along
 
     @classmethod
@@ -105,7 +105,7 @@ class TrustDisplay(Display):
         TypeError
             If the estimator has no pool, whose weights are everywhere the same or undefined.
         ValueError
-            If `along` or `n_runs` is out of range.
+            If `along` or `n_runs` is out of range, or no row has a prediction.
         """
         if along not in ALONG:
             raise ValueError(f"along must be one of {list(ALONG)}, got {along!r}.")
@@ -116,6 +116,8 @@ class TrustDisplay(Display):
         if along == "entropy" and gates.shape[1] < 2:
             raise ValueError("along='entropy' needs three classes or more; use along='factor'.")
         rows = np.flatnonzero(observed(reading.data.R).any(axis=0))
+        if not len(rows):
+            raise ValueError("X holds no prediction at all: every value is missing.")
         column = gates[rows, list(ALONG).index(along)]
         # the gate is a tanh; rounding must not make it infinite
         variable = np.arctanh(np.clip(column, -1 + 1e-12, 1 - 1e-12))
@@ -127,7 +129,7 @@ class TrustDisplay(Display):
             np.array([variable[run].mean() for run in runs]),
             np.array([shown[run].mean() for run in runs]),
             names_of(reading.data),
-            n_classes=reading.data.n_classes,
+            classes=np.asarray(reading.data.classes).tolist(),
             along=along,
         )
 
@@ -166,12 +168,13 @@ class TrustDisplay(Display):
         beyond = "max" if cells.max() > limits["vmax"] else "neither"
         ax.figure.colorbar(mesh, ax=ax, label="weight of the log-odds", extend=beyond, pad=0.02)
         ticks = [
-            f"{position:.1f}\n{100 * mean:.0f}"
+            f"{round(position, 1) + 0.0:.1f}\n{100 * mean:.0f}"
             for position, mean in zip(self.positions, self.predictions, strict=True)
         ]
         ax.set_xticks(np.arange(len(ticks)), ticks, fontsize=8)
         ax.set_xlim(-0.5, len(ticks) - 0.5)
-        mean = "P(class 1)" if self.n_classes == 2 else "largest probability"
+        two = len(self.classes) == 2
+        mean = f"P(class {shorten(str(self.classes[1]))})" if two else "largest probability"
         ax.set_xlabel(f"{ALONG[self.along]}\nbelow: mean {mean} of the base learners (%)")
         rows.name(ax, self.names, "sum")
         return self._drawn_on(ax)
