@@ -1,22 +1,18 @@
 """compare_ensembles: who combines predictions best, on the same held-out rows, with tests."""
 
-import time
-import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal
 
 import numpy as np
-import sklearn
 from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import ArrayLike
-from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 
-from cfe_stack.comparison_problems import FoldSize, Problem, as_problems
+from cfe_stack.adapters.cache import FoldCache
+from cfe_stack.comparison_problems import as_problems
 from cfe_stack.comparison_result import EnsembleComparison, HeldOut
+from cfe_stack.comparison_run import FoldOutcome, run_fold
 from cfe_stack.comparison_splits import N_REPEATS, SplitSettings
 from cfe_stack.comparison_statistics import PairedTest, five_by_two_test
 from cfe_stack.contenders import (
@@ -29,31 +25,9 @@ from cfe_stack.contenders import (
 )
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.extras import MissingExtraError, import_extra, progress_bar
-from cfe_stack.fold_store import FoldStore, content_key
-from cfe_stack.meta_features import MissingPredictionsWarning
 from cfe_stack.metrics import Metric, resolve_metric, resolve_metrics
 
 DEFAULT_METRICS = ("log_loss", "roc_auc", "pr_auc", "brier", "ece")
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What one contender did on one fold: probabilities, or why there are none."""
-
-    proba: np.ndarray | None
-    seconds: float
-    error: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class FoldOutcome:
-    """What all contenders did on one fold."""
-
-    size: FoldSize
-    codes: np.ndarray
-    weights: np.ndarray | None
-    n_missing: int
-    outcomes: list[Outcome]
 
 
 def compare_ensembles(
@@ -80,7 +54,8 @@ def compare_ensembles(
     ----------
     data : EnsembleData, dict, path, list of paths, or list of (str, classifier)
         One ensemble matrix of out-of-fold predictions with labels; several by name; a folder of
-        ``.npz`` matrices with outer folds (or such files); or base learners, with `X` and `y`.
+        ``.npz`` matrices with outer folds (or such files); or base learners, with `X` and `y`, as
+        `collect_out_of_fold` takes them.
     X : array-like of shape (n_samples, n_features), default=None
         With base learners only.
     y : array-like of shape (n_samples,), default=None
@@ -106,7 +81,8 @@ def compare_ensembles(
     inner_cv : int, default=5
         Folds of the out-of-fold predictions inside every outer training part, with base learners.
     memory : path-like, default=None
-        Folder for finished results; a run that was interrupted goes on where it stopped.
+        Folder for finished results, also of base learners; a run that was interrupted goes on where
+        it stopped.
     on_error : {"note", "raise"}, default="note"
         Whether a contender that fails is noted and left out of ranks and tests, or raises.
     n_jobs : int, default=None
@@ -154,16 +130,15 @@ def compare_ensembles(
     if on_error not in ("note", "raise"):
         raise ValueError(f"on_error must be 'note' or 'raise', got {on_error!r}.")
     chosen, scored = resolve_contenders(contenders), resolve_metrics(metrics)
-    settings = SplitSettings(cv, n_repeats, inner_cv, random_state)
+    settings = SplitSettings(cv, n_repeats, inner_cv, random_state, memory)
     problems = as_problems(data, X, y, settings, groups)
     running, notes = _installed(chosen)
     against = _reference(reference, running)
-    store = None if memory is None else FoldStore(memory)
+    cache = None if memory is None else FoldCache(memory)
     limit = 1 if effective_n_jobs(n_jobs) > 1 else None
     tasks = [(problem, size) for problem in problems for size in problem.sizes()]
     results = Parallel(n_jobs, return_as="generator")(
-        delayed(_run_fold)(problem, size, running, store, on_error, limit)
-        for problem, size in tasks
+        delayed(run_fold)(problem, size, running, cache, on_error, limit) for problem, size in tasks
     )
     shown = progress_bar(results, len(tasks), "compare", progress, unit="fold")
     return _collected(list(shown), running, scored, against, notes)
@@ -245,76 +220,6 @@ def _reference(reference: str | None, running: Sequence[Contender]) -> str:
     if reference not in names:
         raise ValueError(f"reference {reference!r} is no contender; those that run are {names}.")
     return reference
-
-
-def _run_fold(
-    problem: Problem,
-    size: FoldSize,
-    contenders: Sequence[Contender],
-    store: FoldStore | None,
-    on_error: str,
-    limit: int | None,
-) -> FoldOutcome:
-    """Let every contender learn from the training rows and predict the held-out ones."""
-    with threadpool_limits(limit):
-        train, test = problem.parts(size.fold)
-        hidden = EnsembleData(test.R, C=test.C, classifier_names=test.classifier_names)
-        outcomes = [_run(c, train, hidden, store, on_error) for c in contenders]
-    return FoldOutcome(
-        size, test.labels, test.sample_weight, train.n_missing + test.n_missing, outcomes
-    )
-
-
-def _run(
-    contender: Contender,
-    train: EnsembleData,
-    test: EnsembleData,
-    store: FoldStore | None,
-    on_error: str,
-) -> Outcome:
-    """Return what a contender predicts, from the store if it is there."""
-    key = None
-    if store is not None and contender.identity is not None:
-        key = _key(contender, train, test)
-        if (found := store.load(key)) is not None:
-            return Outcome(*found)
-    start = time.perf_counter()
-    try:
-        proba = _checked(quietly(contender, train, test), test)
-    except Exception as error:  # whatever goes wrong in a contender is its own affair
-        if on_error == "raise":
-            raise
-        return Outcome(None, np.nan, f"{type(error).__name__}: {error}")
-    seconds = time.perf_counter() - start
-    if store is not None and key is not None:
-        store.save(key, proba, seconds)
-    return Outcome(proba, seconds)
-
-
-def quietly(contender: Contender, train: EnsembleData, test: EnsembleData) -> np.ndarray:
-    """Run a contender; a stopped solver is a weak contender, not a reason to stop."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.simplefilter("ignore", MissingPredictionsWarning)
-        warnings.filterwarnings("ignore", message="X does not have valid feature names")
-        return contender.predict(train, test)
-
-
-def _checked(proba: np.ndarray, test: EnsembleData) -> np.ndarray:
-    proba = np.asarray(proba, dtype=np.float64)
-    expected = (test.n_instances, test.n_classes)
-    if proba.shape != expected or not np.isfinite(proba).all():
-        raise ValueError(f"it returned {proba.shape}; probabilities must be finite, {expected}.")
-    return proba
-
-
-def _key(contender: Contender, train: EnsembleData, test: EnsembleData) -> str:
-    """Return what a contender's prediction depends on, as one name."""
-    from cfe_stack import __version__
-
-    versions = [__version__, sklearn.__version__, np.__version__]
-    matrices = [train.R, train.labels, train.C, train.sample_weight, test.R, test.C]
-    return content_key(contender.identity or contender.name, versions, *matrices)
 
 
 def _collected(

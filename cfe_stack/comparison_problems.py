@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.model_selection import cross_val_predict
 from sklearn.utils import _safe_indexing, check_consistent_length
 
+from cfe_stack.adapters.learners import check_estimators
+from cfe_stack.adapters.out_of_fold import collect_out_of_fold
 from cfe_stack.comparison_splits import Split, SplitSettings, make_splits
 from cfe_stack.ensemble_data import EnsembleData
 
@@ -169,9 +169,9 @@ class StackProblem:
     codes : ndarray of shape (n,)
     classes : ndarray of shape (n_classes,)
     splits : list of (train, test, repeat)
-    inner_cv : int
+    settings : SplitSettings
+        Of the out-of-fold predictions inside a training part.
     groups : ndarray of shape (n,) or None
-    random_state : int
     """
 
     name: str
@@ -180,9 +180,8 @@ class StackProblem:
     codes: np.ndarray
     classes: np.ndarray
     splits: list[Split]
-    inner_cv: int
+    settings: SplitSettings
     groups: np.ndarray | None
-    random_state: int
 
     @property
     def n_classes(self) -> int:
@@ -196,39 +195,36 @@ class StackProblem:
     def parts(self, fold: int) -> tuple[EnsembleData, EnsembleData]:
         """Return both parts of a fold; no base learner has seen a row that it predicts."""
         train, test, _ = self.splits[fold]
-        X, X_test = _safe_indexing(self.X, train), _safe_indexing(self.X, test)
         y = self.codes[train]
         groups = None if self.groups is None else self.groups[train]
-        inner = [
-            (inner_train, inner_test)
-            for inner_train, inner_test, _ in make_splits(
-                y, self.inner_cv, groups=groups, n_repeats=1, random_state=self.random_state
-            )
-        ]
-        columns, columns_test = [], []
-        for _, estimator in self.estimators:
-            columns.append(
-                cross_val_predict(clone(estimator), X, y, cv=inner, method="predict_proba")
-            )
-            columns_test.append(clone(estimator).fit(X, y).predict_proba(X_test))
-        names = [name for name, _ in self.estimators]
-        return (
-            EnsembleData(np.stack(columns).astype(float), y, classifier_names=names),
-            EnsembleData(
-                np.stack(columns_test).astype(float), self.codes[test], classifier_names=names
-            ),
+        seed = self.settings.random_state
+        inner = make_splits(
+            y, self.settings.inner_cv, groups=groups, n_repeats=1, random_state=seed
         )
+        found = collect_out_of_fold(
+            self.estimators,
+            _safe_indexing(self.X, train),
+            self.classes[y],
+            cv=[(inner_train, inner_test) for inner_train, inner_test, _ in inner],
+            X_test=_safe_indexing(self.X, test),
+            memory=self.settings.memory,
+            progress=False,
+        )
+        if found.test is None or found.n_classes < self.n_classes:
+            raise ValueError(f"The training part of fold {fold} lacks a class; choose other folds.")
+        return found, replace(found.test, labels=self.codes[test])
 
 
 def take(data: EnsembleData, rows: np.ndarray) -> EnsembleData:
     """Return some instances of an ensemble matrix."""
-    return replace(
-        data,
-        R=data.R[:, rows],
-        labels=data.labels[rows],
-        C=None if data.C is None else data.C[:, rows],
-        sample_weight=None if data.sample_weight is None else data.sample_weight[rows],
-        instance_ids=None if data.instance_ids is None else data.instance_ids[rows],
+    return EnsembleData(
+        data.R[:, rows],
+        data.labels[rows],
+        None if data.C is None else data.C[:, rows],
+        None if data.sample_weight is None else data.sample_weight[rows],
+        data.classifier_names,
+        data.classes,
+        None if data.instance_ids is None else data.instance_ids[rows],
     )
 
 
@@ -257,6 +253,8 @@ def as_problems(
     ValueError
         If it is none of these, a folder has no matrix, or names repeat.
     """
+    if X is not None and isinstance(data, Mapping):
+        data = list(data.items())
     if isinstance(data, EnsembleData):
         data = {"data": data}
         groups = None if groups is None else {"data": groups}
@@ -310,19 +308,9 @@ def _stack_problem(
     if X is None or y is None:
         raise ValueError("A list of (name, classifier) needs X and y.")
     check_consistent_length(X, y)
-    lacking = [name for name, e in estimators if not hasattr(e, "predict_proba")]
-    if lacking:
-        raise ValueError(f"Base learner(s) {lacking} have no predict_proba.")
     classes, codes = np.unique(np.asarray(y), return_inverse=True)
     given = None if groups is None else np.asarray(groups)
+    splits = settings.splits(codes, given)
     return StackProblem(
-        "data",
-        estimators,
-        X,
-        codes,
-        classes,
-        settings.splits(codes, given),
-        settings.inner_cv,
-        given,
-        settings.random_state,
+        "data", check_estimators(estimators), X, codes, classes, splits, settings, given
     )

@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -101,12 +102,15 @@ class SplitSettings:
     inner_cv : int
         Folds of the out-of-fold predictions inside a training part, where base learners are given.
     random_state : int
+    memory : path-like or None
+        Folder for finished fits of base learners.
     """
 
     cv: Any = 5
     n_repeats: int = N_REPEATS
     inner_cv: int = 5
     random_state: int = 0
+    memory: str | PathLike[str] | None = None
 
     def splits(self, codes: np.ndarray, groups: ArrayLike | None) -> list[Split]:
         """Return (train, test, repeat) row numbers."""

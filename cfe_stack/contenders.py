@@ -4,15 +4,11 @@ A contender learns from the ensemble matrix of the training rows, with its label
 probabilities for the rows of another one. It never sees the labels of that one.
 """
 
-import inspect
-import pickle
-import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
-import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
@@ -22,6 +18,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from cfe_stack import blends
+from cfe_stack.adapters.fingerprints import Fingerprint, UncacheableError
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.dynamic_selection import dynamic_selection
 from cfe_stack.ensemble_data import EnsembleData
@@ -243,7 +240,11 @@ CONTENDERS: dict[str, Contender] = {
         _blend("best single", blends.best_single),
         _blend("greedy selection", blends.greedy_selection),
         _blend("hill climbing", blends.hill_climbing),
-        _blend("hill climbing, negative", partial(blends.hill_climbing, negative=True)),
+        Contender(
+            "hill climbing, negative",
+            partial(_blended, partial(blends.hill_climbing, negative=True)),
+            remark="can leave [0, 1] on new rows, where it is cut off",
+        ),
         _blend("non-negative least squares", blends.nonnegative_least_squares),
         _stack("LogisticRegression", _logistic),
         _stack("LogisticRegression, log-odds", _scaled_logistic, log_odds=True),
@@ -276,11 +277,10 @@ CONTENDERS: dict[str, Contender] = {
     )
 }
 """Every contender that is built in, by name."""
-USUAL = tuple(
-    name
-    for name in CONTENDERS
-    if name not in ("published ALS", "weighted", "log_pool", "gated_pool", "signed_pool")
-)
+_ON_REQUEST = (
+    "hill climbing, negative", "published ALS", "weighted", "log_pool", "gated_pool", "signed_pool",
+)  # fmt: skip
+USUAL = tuple(name for name in CONTENDERS if name not in _ON_REQUEST)
 """Those that are compared where nothing else is said: what people use, and the default of ours."""
 
 
@@ -330,23 +330,21 @@ def _resolve(name: str, what: Any) -> Contender:
         )
     if hasattr(what, "fit") and hasattr(what, "predict_proba") and not isinstance(what, type):
         takes_gaps = get_tags(what).input_tags.allow_nan
-        identity = f"{type(what).__module__}.{type(what).__qualname__} {joblib.hash(what)}"
         missing = AS_THEY_ARE if takes_gaps else FILLED
-        return Contender(name, partial(_estimated, what), missing, identity=identity)
+        return Contender(name, partial(_estimated, what), missing, identity=_identity(what))
     if callable(what) and not isinstance(what, type):
-        return Contender(name, what, OWN, identity=_source(what))
+        return Contender(name, what, OWN, identity=_identity(what))
     raise ValueError(
         f"contender {name!r} is {what!r}; it must be a built-in name ({', '.join(CONTENDERS)}), a "
         "classifier with predict_proba, or a function (train, test) of two EnsembleData."
     )
 
 
-def _source(function: Callable[..., Any]) -> str | None:
-    """Return a function's text with what it holds on to; None where that cannot be had."""
+def _identity(what: Any) -> str | None:
+    """Return what tells an estimator or a function from others; None if nothing does."""
     try:
-        held = inspect.getclosurevars(function).nonlocals, getattr(function, "__defaults__", None)
-        return f"{textwrap.dedent(inspect.getsource(function))} {joblib.hash(held)}"
-    except (OSError, TypeError, ValueError, AttributeError, pickle.PicklingError):
+        return Fingerprint(what).digest
+    except UncacheableError:
         return None
 
 

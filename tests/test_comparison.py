@@ -23,6 +23,19 @@ def ensemble(n=120, n_classes=2, seed=0, **settings):
     return EnsembleData(made.R, made.labels)
 
 
+class CountingBayes(GaussianNB):
+    """Leaves a mark in a file whenever it is fitted."""
+
+    def __init__(self, path="", *, priors=None, var_smoothing=1e-9):
+        super().__init__(priors=priors, var_smoothing=var_smoothing)
+        self.path = path
+
+    def fit(self, X, y, sample_weight=None):
+        with open(self.path, "a") as file:
+            file.write("x")
+        return super().fit(X, y, sample_weight)
+
+
 def test_scores_are_those_of_contenders_on_the_same_folds():
     data = ensemble(n_classes=3)
     found = compare_ensembles(data, contenders=CHEAP, n_repeats=2, random_state=3)
@@ -176,6 +189,16 @@ def test_base_learners_on_features():
     )
     assert found.scores["log_loss"].shape == (2, 3)
     assert found.means("roc_auc").min() > 0.7
+
+
+def test_fits_of_base_learners_are_kept(tmp_path):
+    random = np.random.default_rng(0)
+    X, y = random.normal(size=(60, 3)), np.arange(60) % 2
+    learners = {"bayes": CountingBayes(str(tmp_path / "fits"))}
+    options = {"cv": 3, "n_repeats": 1, "inner_cv": 3, "memory": tmp_path / "memory"}
+    for contenders in (["mean"], ["mean", "best single"]):
+        compare_ensembles(learners, X, y, contenders=contenders, **options)
+    assert len((tmp_path / "fits").read_text()) == 3 * (3 + 1)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.naive_bayes import GaussianNB
-from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from cfe_stack import EnsembleData
@@ -118,8 +117,8 @@ def test_what_was_given_is_said(tmp_path):
         as_problems(np.ones((3, 4)), None, None, SETTINGS)
     with pytest.raises(ValueError, match="needs X and y"):
         as_problems([("bayes", GaussianNB())], None, None, SETTINGS)
-    with pytest.raises(ValueError, match=r"\['svm'\] have no predict_proba"):
-        as_problems([("svm", LinearSVC())], np.ones((4, 1)), [0, 1, 0, 1], SETTINGS)
+    with pytest.raises(ValueError, match="under different names"):
+        as_problems([("a", GaussianNB())] * 2, np.ones((9, 1)), [0, 1, 0] * 3, SETTINGS)
     with pytest.raises(ValueError, match=r"holds no NAME\.npz"):
         as_problems(str(tmp_path), None, None, SETTINGS)
     with pytest.raises(ValueError, match="'x' is a list"):
