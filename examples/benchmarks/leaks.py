@@ -148,7 +148,7 @@ def main():
                 for rows in (None, hidden, test):
                     n_wrong += len(suspicious_columns(data, rows))
                     n_columns += data.n_classifiers
-        print(f"{folder.name}: {n_wrong} of {n_columns} honest columns called wrong")
+        print(f"{folder.name}: {n_wrong} of {n_columns} answers about honest columns are wrong")
 
 
 if __name__ == "__main__":
