@@ -13,6 +13,7 @@ from cfe_stack.comparison import compare_ensembles
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.layout_detection import LayoutWarning
 from cfe_stack.meta_features import MissingPredictionsWarning
+from cfe_stack.stacking import CFEStackingClassifier
 from cfe_stack.trainers.als import CFEnsembleTrainer
 from cfe_stack.trainers.base import CollapsedAggregatorWarning
 from cfe_stack.trainers.joint_trainer import CFEnsemblePyTorchTrainer
@@ -20,6 +21,7 @@ from cfe_stack.trainers.joint_trainer import CFEnsemblePyTorchTrainer
 __version__ = "0.1.0"
 
 __all__ = [
+    "CFEStackingClassifier",
     "CFEnsembleClassifier",
     "CFEnsemblePyTorchTrainer",
     "CFEnsembleTrainer",

@@ -1,7 +1,7 @@
 """The ensemble matrix with its labels, and every check of range and shape."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -166,21 +166,17 @@ class EnsembleData:
             size = max(256, BLOCK_CELLS // (self.n_classifiers * max(self.n_classes - 1, 1)))
         for start in range(0, self.n_instances, size):
             stop = min(start + size, self.n_instances)
-            R, C = np.asarray(self.R[:, start:stop]), None
-            if self.C is not None:
-                C = np.asarray(self.C[:, start:stop])
-                if (C == 0).any():
-                    R = np.where((C == 0) if R.ndim == 2 else (C == 0)[:, :, None], np.nan, R)
-            yield Block(
-                start,
-                stop,
-                R,
-                self.labels[start:stop],
-                C,
-                np.ones(stop - start)
-                if self.sample_weight is None
-                else self.sample_weight[start:stop],
-            )
+            yield replace(self.block_of(slice(start, stop)), start=start, stop=stop)
+
+    def block_of(self, rows: slice | np.ndarray) -> Block:
+        """Return the given instances as a block of their own, which starts at 0."""
+        R, C, labels = np.asarray(self.R[:, rows]), None, self.labels[rows]
+        if self.C is not None:
+            C = np.asarray(self.C[:, rows])
+            if (C == 0).any():
+                R = np.where((C == 0) if R.ndim == 2 else (C == 0)[:, :, None], np.nan, R)
+        weights = np.ones(len(labels)) if self.sample_weight is None else self.sample_weight[rows]
+        return Block(0, len(labels), R, labels, C, weights)
 
     def __repr__(self) -> str:
         labelled = int((self.labels >= 0).sum())

@@ -19,6 +19,7 @@ from sklearn.model_selection import (
     cross_val_predict,
 )
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
@@ -155,6 +156,13 @@ def test_weights_reach_learners_and_last_steps():
     np.testing.assert_array_equal(data.R[0], expected)
     np.testing.assert_allclose(data.R[1], expected, atol=1e-6)
     np.testing.assert_array_equal(data.sample_weight, weights)
+
+
+def test_learners_that_take_no_weights_are_named():
+    bases = [("bayes", GaussianNB()), ("neighbours", KNeighborsClassifier())]
+    with pytest.warns(UserWarning, match=r"does not reach the learner\(s\) \['neighbours'\]"):
+        data = collect(bases, sample_weight=np.ones(150), refit=None)
+    assert data.n_missing == 0
 
 
 def test_fit_arguments_are_routed_and_reduced_to_rows():
@@ -372,3 +380,18 @@ def test_wrong_arguments_are_named_before_any_fit(case, tmp_path):
     with pytest.raises(error, match=message):
         collect(**options)
     assert fits(log) == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_dask_cluster_gives_the_same_matrix():
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+        parallel_config(backend="dask"),
+    ):
+        data = collect(n_jobs=2)
+    np.testing.assert_array_equal(data.R, collect().R)
+    assert sorted(data.models) == ["bayes", "logistic"]

@@ -10,14 +10,13 @@ from joblib import delayed
 
 from cfe_stack.adapters.cache import CacheWarning, DamagedEntryError, FoldCache
 from cfe_stack.adapters.fingerprints import FORMAT, Fingerprint, UncacheableError, library_versions
+from cfe_stack.adapters.fitting import LearnerPlan, TrainingRows
 from cfe_stack.adapters.fold_plan import FoldPlan
 from cfe_stack.adapters.fold_tasks import (
     ALL_ROWS,
-    LearnerPlan,
     Outcome,
     Task,
     Terms,
-    TrainingRows,
     describe,
     run_task,
 )

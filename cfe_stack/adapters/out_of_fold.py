@@ -1,6 +1,7 @@
 """collect_out_of_fold: base learners, X and y in, the ensemble matrix out."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -10,7 +11,9 @@ from numpy.typing import ArrayLike
 from cfe_stack.adapters.cache import FoldCache
 from cfe_stack.adapters.collection import Collection, Settings
 from cfe_stack.adapters.early_stopping import EarlyStopping
+from cfe_stack.adapters.fitting import LearnerPlan
 from cfe_stack.adapters.fold_plan import plan_folds
+from cfe_stack.adapters.learners import accepts_weights
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData, assemble
 from cfe_stack.adapters.training_rows import check_rows, plan_learners
 
@@ -97,8 +100,9 @@ def collect_out_of_fold(
 
     Warns
     -----
-    FailedLearnerWarning, CacheWarning
-        If fits failed; if cache entries were damaged or could not be stored.
+    FailedLearnerWarning, CacheWarning, UserWarning
+        If fits failed; if cache entries were damaged or could not be stored; if learners cannot
+        take `sample_weight`.
 
     Notes
     -----
@@ -123,6 +127,8 @@ def collect_out_of_fold(
     _check_options(refit, on_error, time_limit, X_test)
     rows = check_rows(X, y, sample_weight=sample_weight, groups=groups, X_test=X_test)
     learners = plan_learners(estimators, fit_params, stack_method, early_stopping)
+    if rows.sample_weight is not None:
+        _warn_about_weights(learners)
     plan = plan_folds(cv, rows.X, rows.labels, rows.groups)
     cache = memory if isinstance(memory, FoldCache) or memory is None else FoldCache(memory)
     if cache is not None:
@@ -132,6 +138,17 @@ def collect_out_of_fold(
     work.run()
     index = getattr(X, "index", None)
     return assemble(work, None if index is None or callable(index) else np.asarray(index))
+
+
+def _warn_about_weights(learners: Sequence[LearnerPlan]) -> None:
+    without = [plan.name for plan in learners if not accepts_weights(plan.template)]
+    if without:
+        warnings.warn(
+            f"sample_weight does not reach the learner(s) {without}, whose fit does not take it "
+            "or, with metadata routing, has not requested it.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _check_options(refit: Any, on_error: Any, time_limit: Any, X_test: Any) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing
 
+from cfe_stack.adapters.fitting import LearnerPlan, TrainingRows, fit_learner
 from cfe_stack.adapters.fold_plan import plan_folds
-from cfe_stack.adapters.fold_tasks import LearnerPlan, TrainingRows, fit_learner
 from cfe_stack.adapters.learners import FittedLearner, UnusableOutputError, response_method
 from cfe_stack.adapters.native_boosters import booster_proba
 from cfe_stack.adapters.training_rows import check_rows

@@ -10,8 +10,9 @@ from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from cfe_stack.adapters.early_stopping import EarlyStopping, stopping_of
-from cfe_stack.adapters.fold_tasks import LearnerPlan, TrainingRows
+from cfe_stack.adapters.fitting import LearnerPlan, TrainingRows
 from cfe_stack.adapters.learners import STACK_METHODS, check_estimators, routed_fit_params
+from cfe_stack.meta_features import is_missing
 
 
 def check_rows(
@@ -44,8 +45,8 @@ def check_rows(
     if labels.dtype.kind == "f":
         assert_all_finite(labels, input_name="y")
     elif labels.dtype.kind == "O":
-        missing = [i for i, v in enumerate(labels.tolist()) if v is None or v is not v or v != v]
-        if missing:
+        missing = np.flatnonzero([is_missing(label) for label in labels.tolist()])
+        if missing.size:
             raise ValueError(
                 f"y has no label in {len(missing)} rows, the first is row {missing[0]}: base "
                 "learners need labels. Leave these rows out and pass them as X_test."
@@ -54,12 +55,18 @@ def check_rows(
     classes, codes = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"y holds one class only, {classes.tolist()}; a classifier needs two.")
+    weights = _weights(sample_weight, n)
+    if weights is not None and len(np.unique(codes[weights > 0])) < 2:
+        raise ValueError(
+            f"y holds {len(np.unique(codes[weights > 0]))} class(es) among the "
+            f"{int((weights > 0).sum())} rows of non-zero sample weight; a classifier needs two."
+        )
     return TrainingRows(
         X,
         labels,
         codes,
         classes,
-        _weights(sample_weight, n),
+        weights,
         _groups(groups, n),
         None if X_test is None else _indexable(X_test),
     )

@@ -1,8 +1,7 @@
 """What every trainer shares: parameter checks, supervision, prediction by fold-in, warnings."""
 
 import warnings
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,108 +11,30 @@ from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack.aggregators import Aggregator, MeanAggregator
 from cfe_stack.confidence import Confidence
-from cfe_stack.ensemble_data import EnsembleData, default_names
+from cfe_stack.ensemble_data import EnsembleData, default_names, observed
 from cfe_stack.link import make_link
 from cfe_stack.losses import (
     FocalLoss,
     Schedule,
-    instance_weights,
     prior_log_odds,
     probabilities,
-    scheduled,
 )
 from cfe_stack.meta_features import warn_about_empty_rows, warn_about_missing
+from cfe_stack.trainers.collapse import collapse_symptom, plain_average
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.history import TrainingHistory
 from cfe_stack.trainers.parameters import check_flag, check_integer, check_real, check_seed
+from cfe_stack.trainers.supervision import Supervision
 
-CONSTANT_PREDICTIONS = 1e-3
-"""Predictions that span less than this do not tell instances apart."""
-
-
+MOST_RANKED = 5000
+"""Labelled instances that are looked at for a collapse, if there are more."""
 MOST_MOMENTS = 600
 """Principal axes of more rows than this are found by Lanczos iterations."""
 EMPTY_ROWS = "they get the class frequencies of training"
 
 
 class CollapsedAggregatorWarning(UserWarning):
-    """The aggregator's weights are all ≤ 0, or its predictions do not vary."""
-
-
-@dataclass(frozen=True, eq=False)
-class Supervision:
-    """The labelled part of the data, and how the supervised loss weighs it.
-
-    Parameters
-    ----------
-    known : ndarray of shape (n_instances,), bool
-        Instances with a label and a positive sample weight.
-    labels, weights : ndarray of shape (n_known,)
-        Class codes, and class weight × sample weight × focal class factor.
-    rho : float
-        Share of reconstruction; 1 where nothing is labelled.
-    gamma : float or callable
-    delta : float or None
-    gradient : {"exact", "reweighted"}
-    """
-
-    known: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
-    rho: float
-    gamma: float | Schedule
-    delta: float | None
-    gradient: Any
-
-    @classmethod
-    def of(cls, trainer: "BaseTrainer", data: EnsembleData) -> Self:
-        """Return the supervision of `data` by the parameters of `trainer`."""
-        known = data.labels >= 0
-        if data.sample_weight is not None:
-            known &= data.sample_weight > 0
-        rho = float(trainer.rho)
-        if not known.any():
-            if rho < 1:
-                warnings.warn(
-                    "No instance has a label: rho acts as 1 (reconstruction only) and the "
-                    "aggregator stays at its start. Pass labels in EnsembleData to supervise.",
-                    UserWarning,
-                    stacklevel=3,
-                )
-            rho = 1.0
-        weights = instance_weights(
-            data.labels[known],
-            data.n_classes,
-            class_weight=trainer.class_weight if trainer.use_class_weights else None,
-            sample_weight=None if data.sample_weight is None else data.sample_weight[known],
-            focal_alpha=trainer.focal_alpha,
-            classes=data.classes,
-        )
-        if known.any() and not weights.sum() > 0:
-            raise ValueError(
-                f"class_weight {trainer.class_weight!r} with focal_alpha {trainer.focal_alpha!r} "
-                "gives every labelled instance the weight 0; at least one class that is present "
-                "needs a positive weight."
-            )
-        return cls(
-            known,
-            data.labels[known],
-            weights,
-            rho,
-            trainer.focal_gamma,
-            trainer.focal_delta,
-            trainer.focal_gradient,
-        )
-
-    def loss_at(self, progress: float) -> FocalLoss:
-        """Return the loss at `progress` in [0, 1] of training."""
-        return FocalLoss(scheduled(self.gamma, progress), self.delta, self.gradient)
-
-    def intercept(self, n_classes: int, init_prior: bool) -> float | np.ndarray:
-        """Return the intercept to start from."""
-        if init_prior and self.known.any():
-            return prior_log_odds(self.labels, self.weights, n_classes)
-        return 0.0 if n_classes == 2 else np.zeros(n_classes)
+    """The aggregator's predictions do not vary, or turn the ranking of the instances over."""
 
 
 def start_model(trainer: "BaseTrainer", data: EnsembleData, strategy: Confidence) -> FactorModel:
@@ -180,7 +101,7 @@ class BaseTrainer(BaseEstimator):
     latent_dim: int
     rho: float
     lambda_reg: float
-    use_class_weights: bool
+    use_class_weights: bool | Schedule
     class_weight: Any
     focal_gamma: float | Schedule
     focal_delta: float | None
@@ -199,14 +120,18 @@ class BaseTrainer(BaseEstimator):
         check_real("rho", self.rho, 0, 1)
         check_real("lambda_reg", self.lambda_reg, 0)
         check_real("aggregator_lr", self.aggregator_lr, 0)
-        for name in ("use_class_weights", "init_prior", "standardize"):
+        for name in ("init_prior", "standardize"):
             check_flag(name, getattr(self, name))
+        if not callable(self.use_class_weights):
+            check_flag("use_class_weights", self.use_class_weights)
         check_seed(self.random_state)
         check_integer("verbose", self.verbose, 0)
         make_link(self.link, 2)
         for progress in (0.0, 1.0):
             gamma = self.focal_gamma(progress) if callable(self.focal_gamma) else self.focal_gamma
             check_real("focal_gamma", gamma, 0)
+            if callable(self.use_class_weights):
+                check_real("use_class_weights", self.use_class_weights(progress), 0, 1)
         if self.focal_delta is not None:
             check_real("focal_delta", self.focal_delta, 0)
         FocalLoss(0.0, self.focal_delta, self.focal_gradient)
@@ -372,25 +297,23 @@ class BaseTrainer(BaseEstimator):
         scores[~predicted] = self._prior_score
         return scores
 
-    def _warn_if_collapsed(self, proba: np.ndarray, supervision: Supervision) -> None:
+    def _warn_if_collapsed(self, data: EnsembleData, supervision: Supervision) -> None:
         """Warn where the aggregator turned against the classifiers or says the same of everyone."""
-        if isinstance(self._aggregator, MeanAggregator) or not supervision.known.any():
+        known, model = np.flatnonzero(supervision.known), self.factor_model_
+        if isinstance(self._aggregator, MeanAggregator) or not known.size:
             return
-        weights = self._aggregator.weights_
-        spread = float(np.ptp(proba, axis=0).max())
-        if (weights <= 0).all():
-            symptom = (
-                f"all {len(weights)} aggregator weights are <= 0 (largest {weights.max():.3g})"
-            )
-        elif len(proba) > 1 and spread < CONSTANT_PREDICTIONS:
-            symptom = f"the predictions are constant (they span {spread:.2g})"
-        else:
+        block = data.block_of(known[:: -(-len(known) // MOST_RANKED)])
+        Y = model.solve(model.linked(block.R), model.weights(block, use_labels=False))
+        predicted = np.asarray(observed(block.R).any(axis=0))
+        proba = probabilities(self._scores(Y, predicted))[predicted]
+        average = plain_average(block.R[:, predicted])
+        symptom = collapse_symptom(proba, average, block.labels[predicted])
+        if symptom is None:
             return
         warnings.warn(
-            f"The aggregator has collapsed: {symptom}, so the ranking of the instances is lost or "
-            "inverted. Set use_class_weights=True, start from init_prior=True, solve to "
-            "convergence (aggregator_solver='converged'), or take aggregator_type='log_pool', "
-            "whose weights cannot be negative.",
+            f"The aggregator has collapsed: {symptom}. Set use_class_weights=True, "
+            "start from init_prior=True, solve to convergence (aggregator_solver='converged'), or "
+            "take aggregator_type='log_pool', whose weights cannot be negative.",
             CollapsedAggregatorWarning,
             stacklevel=3,
         )
