@@ -169,7 +169,18 @@ class EnsembleData:
             yield replace(self.block_of(slice(start, stop)), start=start, stop=stop)
 
     def block_of(self, rows: slice | np.ndarray) -> Block:
-        """Return the given instances as a block of their own, which starts at 0."""
+        """Return the given instances as a block of their own.
+
+        Parameters
+        ----------
+        rows : slice or ndarray of int
+            Of a memory map, nothing else is read.
+
+        Returns
+        -------
+        Block
+            It starts at 0.
+        """
         R, C, labels = np.asarray(self.R[:, rows]), None, self.labels[rows]
         if self.C is not None:
             C = np.asarray(self.C[:, rows])
