@@ -19,7 +19,8 @@ ConfidenceName = Literal["uniform", "certainty", "label_aware", "calibration", "
 def certainty(R: np.ndarray) -> np.ndarray:
     """Return the distance of every prediction from the uniform one, in [0, ½]; NaN if missing."""
     if R.ndim == 2:
-        return np.abs(R - 0.5)
+        distance = R - 0.5
+        return np.abs(distance, out=distance)
     n_classes = R.shape[2]
     distance = np.sqrt(np.square(R - 1 / n_classes).sum(axis=2))
     return 0.5 * distance / np.sqrt(1 - 1 / n_classes)
@@ -66,7 +67,10 @@ class Confidence:
 
     def prediction_weights(self, R: np.ndarray) -> np.ndarray:
         """Return weights (n_classifiers, n_instances) that no label of `R` has touched."""
-        return np.where(observed(R), self.base(R), 0.0).astype(R.dtype, copy=False)
+        present, base = observed(R), self.base(R)
+        if present.all():
+            return base.astype(R.dtype, copy=base.base is not None)
+        return np.where(present, base, 0.0).astype(R.dtype, copy=False)
 
     def training_weights(self, R: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return weights (n_classifiers, n_instances) that may use `labels` (−1 = unknown)."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ RANGE_TOLERANCE = 1e-6
 ROW_SUM_TOLERANCE = 1e-3
 BLOCK_CELLS = 1 << 18
 """Cells per block when the matrix is streamed: about what a core's cache holds."""
+SMALLEST_BLOCK = 256
+"""Blocks hold a multiple of this many instances."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,26 @@ class Block:
     labels: np.ndarray
     C: np.ndarray | None
     sample_weight: np.ndarray
+    known_complete: bool = False
+
+    @cached_property
+    def is_complete(self) -> bool:
+        """Whether every cell holds a prediction and counts."""
+        return self.known_complete or bool(self.observed.all())
+
+    @cached_property
+    def frequencies(self) -> np.ndarray | None:
+        """Sample weights, None where all are 1."""
+        return self.sample_weight if (self.sample_weight != 1).any() else None
 
     @property
+    def n_cells(self) -> float:
+        """Observed cells, counted with their instances' sample weights."""
+        if self.is_complete:
+            return len(self.R) * float(self.sample_weight.sum())
+        return float(self.observed.sum(axis=0) @ self.sample_weight)
+
+    @cached_property
     def observed(self) -> np.ndarray:
         """Mask (n_classifiers, n) of the cells that hold a prediction and count."""
         present = observed(self.R)
@@ -89,7 +110,7 @@ class EnsembleData:
     classifier_names: Sequence[str] | None = None
     classes: np.ndarray | None = None
     instance_ids: np.ndarray | None = None
-    n_missing: int = field(init=False, default=0)
+    n_missing: int = field(init=False, default=-1)
 
     def __post_init__(self) -> None:
         R = _as_matrix(self.R)
@@ -145,42 +166,68 @@ class EnsembleData:
         """Return which classifiers (m,) and which instances (n,) have a prediction at all."""
         speaks = np.zeros(self.n_classifiers, dtype=bool)
         known = np.empty(self.n_instances, dtype=bool)
+        if self.C is None and self.n_missing == 0:
+            return ~speaks, np.ones(self.n_instances, dtype=bool)
         for block in self.blocks():
             speaks |= block.observed.any(axis=1)
             known[block.start : block.stop] = block.observed.any(axis=0)
         return speaks, known
 
-    def blocks(self, size: int | None = None) -> Iterator[Block]:
+    def block_size(self, numbers: float | None = None) -> int:
+        """Return how many instances fit into a core's cache.
+
+        Parameters
+        ----------
+        numbers : float, default=None
+            Numbers to keep per instance; those of R if None.
+
+        Returns
+        -------
+        int
+            A multiple of 256.
+        """
+        if numbers is None:
+            numbers = self.n_classifiers * max(self.n_classes - 1, 1)
+        return max(SMALLEST_BLOCK, int(BLOCK_CELLS / numbers) // SMALLEST_BLOCK * SMALLEST_BLOCK)
+
+    def blocks(
+        self, size: int | None = None, start: int = 0, stop: int | None = None
+    ) -> Iterator[Block]:
         """Yield the matrix in runs of instances, so that it is never loaded whole.
 
         Parameters
         ----------
         size : int, default=None
             Instances per run; None fits a run into a core's cache.
+        start, stop : int, default=0 and None
+            The instances to yield; all of them if left out.
 
         Yields
         ------
         Block
         """
-        if size is None:
-            size = max(256, BLOCK_CELLS // (self.n_classifiers * max(self.n_classes - 1, 1)))
-        for start in range(0, self.n_instances, size):
-            stop = min(start + size, self.n_instances)
-            R, C = np.asarray(self.R[:, start:stop]), None
-            if self.C is not None:
-                C = np.asarray(self.C[:, start:stop])
-                if (C == 0).any():
-                    R = np.where((C == 0) if R.ndim == 2 else (C == 0)[:, :, None], np.nan, R)
-            yield Block(
-                start,
-                stop,
-                R,
-                self.labels[start:stop],
-                C,
-                np.ones(stop - start)
-                if self.sample_weight is None
-                else self.sample_weight[start:stop],
-            )
+        size = self.block_size() if size is None else size
+        end = self.n_instances if stop is None else min(stop, self.n_instances)
+        for first in range(start, end, size):
+            last = min(first + size, end)
+            yield self._block(first, last)
+
+    def _block(self, start: int, stop: int) -> Block:
+        R, C = np.asarray(self.R[:, start:stop]), None
+        if self.C is not None:
+            C = np.asarray(self.C[:, start:stop])
+            if (C == 0).any():
+                R = np.where((C == 0) if R.ndim == 2 else (C == 0)[:, :, None], np.nan, R)
+        weights = self.sample_weight
+        return Block(
+            start,
+            stop,
+            R,
+            self.labels[start:stop],
+            C,
+            np.ones(stop - start) if weights is None else weights[start:stop],
+            known_complete=C is None and self.n_missing == 0,
+        )
 
     def __repr__(self) -> str:
         labelled = int((self.labels >= 0).sum())

@@ -1,8 +1,8 @@
 """What every trainer shares: parameter checks, supervision, prediction by fold-in, warnings."""
 
 import warnings
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,24 +11,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack.aggregators import Aggregator, MeanAggregator
 from cfe_stack.confidence import Confidence
-from cfe_stack.ensemble_data import EnsembleData, default_names
+from cfe_stack.ensemble_data import Block, EnsembleData, default_names
 from cfe_stack.link import make_link
-from cfe_stack.losses import (
-    FocalLoss,
-    Schedule,
-    instance_weights,
-    prior_log_odds,
-    probabilities,
-    scheduled,
-)
-from cfe_stack.meta_features import warn_about_empty_rows, warn_about_missing
+from cfe_stack.losses import FocalLoss, Schedule, prior_log_odds, probabilities
+from cfe_stack.meta_features import warn_about_count, warn_about_missing
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.history import TrainingHistory
+from cfe_stack.trainers.labelled import LabelledFeatures
+from cfe_stack.trainers.supervision import Supervision
 
 CONSTANT_PREDICTIONS = 1e-3
 """Predictions that span less than this do not tell instances apart."""
-
-
 EMPTY_ROWS = "they get the class frequencies of training"
 
 
@@ -48,82 +41,6 @@ def check_integer(name: str, value: Any, low: int) -> None:
     """Raise ValueError unless `value` is an integer of at least `low`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
         raise ValueError(f"{name} must be an integer >= {low}, got {value!r}.")
-
-
-@dataclass(frozen=True, eq=False)
-class Supervision:
-    """The labelled part of the data, and how the supervised loss weighs it.
-
-    Parameters
-    ----------
-    known : ndarray of shape (n_instances,), bool
-        Instances with a label and a positive sample weight.
-    labels, weights : ndarray of shape (n_known,)
-        Class codes, and class weight × sample weight × focal class factor.
-    rho : float
-        Share of reconstruction; 1 where nothing is labelled.
-    gamma : float or callable
-    delta : float or None
-    gradient : {"exact", "reweighted"}
-    """
-
-    known: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
-    rho: float
-    gamma: float | Schedule
-    delta: float | None
-    gradient: Any
-
-    @classmethod
-    def of(cls, trainer: "BaseTrainer", data: EnsembleData) -> Self:
-        """Return the supervision of `data` by the parameters of `trainer`."""
-        known = data.labels >= 0
-        if data.sample_weight is not None:
-            known &= data.sample_weight > 0
-        rho = float(trainer.rho)
-        if not known.any():
-            if rho < 1:
-                warnings.warn(
-                    "No instance has a label: rho acts as 1 (reconstruction only) and the "
-                    "aggregator stays at its start. Pass labels in EnsembleData to supervise.",
-                    UserWarning,
-                    stacklevel=3,
-                )
-            rho = 1.0
-        weights = instance_weights(
-            data.labels[known],
-            data.n_classes,
-            class_weight=trainer.class_weight if trainer.use_class_weights else None,
-            sample_weight=None if data.sample_weight is None else data.sample_weight[known],
-            focal_alpha=trainer.focal_alpha,
-            classes=data.classes,
-        )
-        if known.any() and not weights.sum() > 0:
-            raise ValueError(
-                f"class_weight {trainer.class_weight!r} with focal_alpha {trainer.focal_alpha!r} "
-                "gives every labelled instance the weight 0; at least one class that is present "
-                "needs a positive weight."
-            )
-        return cls(
-            known,
-            data.labels[known],
-            weights,
-            rho,
-            trainer.focal_gamma,
-            trainer.focal_delta,
-            trainer.focal_gradient,
-        )
-
-    def loss_at(self, progress: float) -> FocalLoss:
-        """Return the loss at `progress` in [0, 1] of training."""
-        return FocalLoss(scheduled(self.gamma, progress), self.delta, self.gradient)
-
-    def intercept(self, n_classes: int, init_prior: bool) -> float | np.ndarray:
-        """Return the intercept to start from."""
-        if init_prior and self.known.any():
-            return prior_log_odds(self.labels, self.weights, n_classes)
-        return 0.0 if n_classes == 2 else np.zeros(n_classes)
 
 
 def start_model(trainer: "BaseTrainer", data: EnsembleData, strategy: Confidence) -> FactorModel:
@@ -327,13 +244,17 @@ class BaseTrainer(BaseEstimator):
         data, model = self._new_data(R), self.factor_model_
         return model.complete(data, model.fold_in(data))
 
-    def decision_function(self, R: EnsembleData | ArrayLike) -> np.ndarray:
-        """Return raw scores of new instances, by label-free fold-in.
+    def decision_function(
+        self, R: EnsembleData | ArrayLike, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return raw scores of new instances, by label-free fold-in, block by block.
 
         Parameters
         ----------
         R : EnsembleData or array-like of shape (n_classifiers, n_instances[, n_classes])
             NaN marks missing predictions. Labels are never used.
+        out : ndarray of shape (n_instances,) or (n_instances, n_classes), default=None
+            Where to write the result; may be a memory map.
 
         Returns
         -------
@@ -341,28 +262,57 @@ class BaseTrainer(BaseEstimator):
             Log-odds of class 1, or one score per class.
         """
         data = self._new_data(R)
-        predicted = warn_about_empty_rows(data, EMPTY_ROWS)
-        return self._scores(self.factor_model_.fold_in(data), predicted)
+        several = (data.n_classes,) if data.n_classes > 2 else ()
+        return self._predict(data, (data.n_instances, *several), out, lambda scores: scores)
 
-    def predict_proba(self, R: EnsembleData | ArrayLike) -> np.ndarray:
-        """Return class probabilities of new instances, by label-free fold-in.
+    def predict_proba(
+        self, R: EnsembleData | ArrayLike, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return class probabilities of new instances, by label-free fold-in, block by block.
 
         Parameters
         ----------
         R : EnsembleData or array-like of shape (n_classifiers, n_instances[, n_classes])
             NaN marks missing predictions. Labels are never used.
+        out : ndarray of shape (n_instances, n_classes), default=None
+            Where to write the result; may be a memory map.
 
         Returns
         -------
         ndarray of shape (n_instances, n_classes)
         """
-        return probabilities(self.decision_function(R))
+        data = self._new_data(R)
+        return self._predict(data, (data.n_instances, data.n_classes), out, probabilities)
+
+    def _predict(
+        self,
+        data: EnsembleData,
+        shape: tuple[int, ...],
+        out: np.ndarray | None,
+        convert: Callable[[np.ndarray], np.ndarray],
+    ) -> np.ndarray:
+        """Write what `convert` makes of the scores of every block to `out`, and return it."""
+        if out is None:
+            out = np.empty(shape)
+        elif out.shape != shape or out.dtype.kind != "f":
+            raise ValueError(
+                f"out must be a floating-point array of shape {shape}, got {out.dtype} of shape "
+                f"{out.shape}."
+            )
+        result, empty = out, []
+
+        def use(block: Block, Y: np.ndarray) -> None:
+            seen = np.asarray(block.observed.any(axis=0))
+            empty.append(int((~seen).sum()))
+            result[block.start : block.stop] = convert(self._scores(Y, seen))
+
+        self.factor_model_.each_folded_in(data, use, getattr(self, "n_jobs", None))
+        warn_about_count(sum(empty), EMPTY_ROWS)
+        return out
 
     def _scores(self, Y: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Return raw scores of instance factors; the prior's where nobody has predicted."""
-        model = self.factor_model_
-        values = model.reconstruct(np.asarray(Y, dtype=np.float64))
-        scores = self._aggregator.scores(self._aggregator.features(values, model.link))
+        scores = LabelledFeatures(self.factor_model_, self._aggregator, Y).scores()
         scores[~predicted] = self._prior_score
         return scores
 

@@ -4,6 +4,7 @@ Both trainers end in a FactorModel, and everything that a final prediction uses 
 fold-in, for training rows as for new ones.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -13,6 +14,8 @@ from cfe_stack.confidence import Confidence
 from cfe_stack.ensemble_data import Block, EnsembleData
 from cfe_stack.link import Link
 from cfe_stack.trainers.normal_equations import solve_instances, weigh
+from cfe_stack.trainers.passes import Passes, pass_block_size
+from cfe_stack.trainers.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +72,19 @@ class FactorModel:
             return Z
         return np.moveaxis(Z, 2, 1).reshape(len(self.shift), -1)
 
-    def linked(self, R: np.ndarray) -> np.ndarray:
-        """Return standardised linked values (n_rows, n) of a block of R; missing cells are 0."""
+    def linked(self, R: np.ndarray, complete: bool = False) -> np.ndarray:
+        """Return standardised linked values (n_rows, n) of a block of R; missing cells are 0.
+
+        Parameters
+        ----------
+        R : ndarray of shape (n_classifiers, n) or (n_classifiers, n, n_classes)
+        complete : bool, default=False
+            True says that no cell is missing, so that nobody looks for one.
+        """
         Z = self.rows(self.link.forward(R))
         if self.shift.any() or (self.scale != 1).any():
             Z = (Z - self.shift[:, None].astype(Z.dtype)) / self.scale[:, None].astype(Z.dtype)
-        return np.nan_to_num(Z, nan=0.0) if np.isnan(Z).any() else Z
+        return Z if complete or not np.isnan(Z).any() else np.nan_to_num(Z, nan=0.0)
 
     def weights(self, block: Block, *, use_labels: bool) -> np.ndarray:
         """Return the weights (n_classifiers, n) of a block's cells."""
@@ -84,11 +94,23 @@ class FactorModel:
             C = self.confidence.prediction_weights(block.R)
         return C if block.C is None else C * block.C.astype(C.dtype, copy=False)
 
-    def solve(self, Z: np.ndarray, C: np.ndarray) -> np.ndarray:
-        """Return the instance factors (latent_dim, n) of linked values with given weights."""
+    def solve(self, Z: np.ndarray, C: np.ndarray, workspace: Workspace | None = None) -> np.ndarray:
+        """Return the instance factors (latent_dim, n) of linked values with given weights.
+
+        Parameters
+        ----------
+        Z : ndarray of shape (n_rows, n)
+        C : ndarray of shape (n_classifiers, n)
+        workspace : Workspace, default=None
+            Where the result is kept until the next block; a new array if None.
+        """
+        workspace = workspace or Workspace()
         centred = Z - self.bias[:, None].astype(Z.dtype) if self.bias.any() else Z
+        weighted = workspace.array("weighted", Z.shape, np.result_type(C, Z))
         factors = self.factors.astype(Z.dtype, copy=False)
-        return solve_instances(factors, C, weigh(C, centred), self.lambda_reg)
+        return solve_instances(
+            factors, C, weigh(C, centred, out=weighted), self.lambda_reg, workspace
+        )
 
     def with_estimated_ridge(self, data: EnsembleData) -> Self:
         """Return the model whose fold-in shrinks as much as `data` say it should.
@@ -113,17 +135,54 @@ class FactorModel:
         ridge = error / max(total, np.finfo(float).tiny)
         return replace(self, factors=root.T @ self.factors, lambda_reg=ridge)
 
-    def fold_in(self, data: EnsembleData) -> np.ndarray:
-        """Return the label-free instance factors, of shape (latent_dim, n_instances)."""
+    def fold_in(self, data: EnsembleData, n_jobs: int | None = None) -> np.ndarray:
+        """Return the label-free instance factors, of shape (latent_dim, n_instances).
+
+        Parameters
+        ----------
+        data : EnsembleData
+        n_jobs : int, default=None
+            Threads over blocks; as many as BLAS may use if None.
+        """
         Y = np.empty((len(self.factors), data.n_instances), dtype=data.R.dtype)
-        for block in data.blocks():
-            C = self.weights(block, use_labels=False)
-            Y[:, block.start : block.stop] = self.solve(self.linked(block.R), C)
+
+        def keep(block: Block, factors: np.ndarray) -> None:
+            Y[:, block.start : block.stop] = factors
+
+        self.each_folded_in(data, keep, n_jobs)
         return Y
 
-    def predicted(self, Y: np.ndarray) -> np.ndarray:
+    def each_folded_in(
+        self,
+        data: EnsembleData,
+        use: Callable[[Block, np.ndarray], None],
+        n_jobs: int | None = None,
+    ) -> None:
+        """Hand every block with its label-free factors to a function, one after another.
+
+        Parameters
+        ----------
+        data : EnsembleData
+        use : callable
+            Called with a block and factors (latent_dim, n), which are overwritten afterwards;
+            blocks come in any order and on several threads.
+        n_jobs : int, default=None
+            Threads over blocks; as many as BLAS may use if None.
+        """
+
+        def run(blocks: Iterator[Block], workspace: Workspace, extra: None) -> None:
+            for block in blocks:
+                Z = self.linked(block.R, block.is_complete)
+                C = self.weights(block, use_labels=False)
+                use(block, self.solve(Z, C, workspace))
+
+        with Passes(n_jobs) as passes:
+            for _ in passes.over(data, run, size=pass_block_size(data, len(self.factors))):
+                pass
+
+    def predicted(self, Y: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return the standardised reconstruction (n_rows, n) of instance factors."""
-        Z_hat = self.factors.T.astype(Y.dtype, copy=False) @ Y
+        Z_hat = np.matmul(self.factors.T.astype(Y.dtype, copy=False), Y, out=out)
         if self.bias.any():
             Z_hat += self.bias[:, None].astype(Y.dtype)
         return Z_hat

@@ -1,0 +1,86 @@
+"""The labelled part of the data, and how the supervised loss weighs it."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.losses import FocalLoss, Schedule, instance_weights, prior_log_odds, scheduled
+
+
+@dataclass(frozen=True, eq=False)
+class Supervision:
+    """The labelled part of the data, and how the supervised loss weighs it.
+
+    Parameters
+    ----------
+    known : ndarray of shape (n_instances,), bool
+        Instances with a label and a positive sample weight.
+    labels, weights : ndarray of shape (n_known,)
+        Class codes, and class weight × sample weight × focal class factor.
+    rho : float
+        Share of reconstruction; 1 where nothing is labelled.
+    gamma : float or callable
+    delta : float or None
+    gradient : {"exact", "reweighted"}
+    """
+
+    known: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+    rho: float
+    gamma: float | Schedule
+    delta: float | None
+    gradient: Any
+
+    @classmethod
+    def of(cls, trainer: Any, data: EnsembleData) -> Self:
+        """Return the supervision of `data` by the parameters of `trainer`."""
+        known = data.labels >= 0
+        if data.sample_weight is not None:
+            known &= data.sample_weight > 0
+        rho = float(trainer.rho)
+        if not known.any():
+            if rho < 1:
+                warnings.warn(
+                    "No instance has a label: rho acts as 1 (reconstruction only) and the "
+                    "aggregator stays at its start. Pass labels in EnsembleData to supervise.",
+                    UserWarning,
+                    stacklevel=3,
+                )
+            rho = 1.0
+        weights = instance_weights(
+            data.labels[known],
+            data.n_classes,
+            class_weight=trainer.class_weight if trainer.use_class_weights else None,
+            sample_weight=None if data.sample_weight is None else data.sample_weight[known],
+            focal_alpha=trainer.focal_alpha,
+            classes=data.classes,
+        )
+        if known.any() and not weights.sum() > 0:
+            raise ValueError(
+                f"class_weight {trainer.class_weight!r} with focal_alpha {trainer.focal_alpha!r} "
+                "gives every labelled instance the weight 0; at least one class that is present "
+                "needs a positive weight."
+            )
+        return cls(
+            known,
+            data.labels[known],
+            weights,
+            rho,
+            trainer.focal_gamma,
+            trainer.focal_delta,
+            trainer.focal_gradient,
+        )
+
+    def loss_at(self, progress: float) -> FocalLoss:
+        """Return the loss at `progress` in [0, 1] of training."""
+        return FocalLoss(scheduled(self.gamma, progress), self.delta, self.gradient)
+
+    def intercept(self, n_classes: int, init_prior: bool) -> float | np.ndarray:
+        """Return the intercept to start from."""
+        if init_prior and self.known.any():
+            return prior_log_odds(self.labels, self.weights, n_classes)
+        return 0.0 if n_classes == 2 else np.zeros(n_classes)
