@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cfe_stack.lazy_matrix import LazyMatrix, as_matrix, is_lazy, second_class
+
 RANGE_TOLERANCE = 1e-6
 ROW_SUM_TOLERANCE = 1e-3
 BLOCK_CELLS = 1 << 18
@@ -67,7 +69,9 @@ class EnsembleData:
     R : array-like of shape (n_classifiers, n_instances) or (n_classifiers, n_instances, n_classes)
         Probability of class 1 (two classes), or of every class. NaN marks a missing prediction; a
         cell with a NaN in any class is missing. Two-class input of the second shape is reduced to
-        the first. Floating-point arrays and memory maps are kept as they are, without a copy.
+        the first. Floating-point arrays and memory maps are kept as they are, without a copy. The
+        path of an ``.npy`` or ``.parquet`` file (one column per classifier), zarr and dask arrays,
+        and whatever else has a shape, a dtype and slices are read in runs of instances.
     labels : array-like of shape (n_instances,), default=None
         Class codes 0 … K−1, with NaN (floats) or −1 (integers) for unknown; or entries of
         `classes`, with None or NaN for unknown, if they are not numbers.
@@ -91,9 +95,9 @@ class EnsembleData:
     Raises
     ------
     ValueError
-        If shapes disagree, a value is infinite or outside [0, 1], class probabilities do not sum
-        to 1 within 1e-3, a confidence or a sample weight is negative, a label is not a class code,
-        or names repeat. The message names the first offending place.
+        If shapes disagree, a file is of another kind, a value is infinite or outside [0, 1], class
+        probabilities do not sum to 1 within 1e-3, a confidence or a sample weight is negative, a
+        label is not a class code, or names repeat. The message names the first offending place.
 
     Examples
     --------
@@ -103,7 +107,7 @@ class EnsembleData:
     EnsembleData(2 classifiers, 3 instances, 2 classes; 2 labelled, 1 cell missing)
     """
 
-    R: np.ndarray
+    R: Any
     labels: np.ndarray = None  # type: ignore[assignment]
     C: np.ndarray | None = None
     sample_weight: np.ndarray | None = None
@@ -113,12 +117,10 @@ class EnsembleData:
     n_missing: int = field(init=False, default=-1)
 
     def __post_init__(self) -> None:
-        R = _as_matrix(self.R)
+        R = as_matrix(self.R)
         n_classes = 2 if R.ndim == 2 else R.shape[2]
         if R.ndim == 3 and n_classes == 2:
-            _check_row_sums(R)
-            half = np.isnan(R[:, :, 0])
-            R = np.where(half, np.nan, R[:, :, 1]) if half.any() else R[:, :, 1]
+            R = _second_class(R)
         classes = np.arange(n_classes) if self.classes is None else np.asarray(self.classes)
         if classes.shape != (n_classes,) or len(set(classes.tolist())) != n_classes:
             raise ValueError(
@@ -131,7 +133,8 @@ class EnsembleData:
         self._set("labels", _label_codes(self.labels, classes, n))
         self._set("sample_weight", _check_weights(self.sample_weight, n))
         self._set("C", _check_confidence(self.C, R))
-        self._set("classifier_names", _check_names(self.classifier_names, len(R)))
+        names = getattr(R, "names", None) if self.classifier_names is None else None
+        self._set("classifier_names", _check_names(names or self.classifier_names, R.shape[0]))
         if self.instance_ids is not None:
             ids = np.asarray(self.instance_ids)
             if ids.shape != (n,):
@@ -238,20 +241,17 @@ class EnsembleData:
         )
 
 
-def _as_matrix(R: ArrayLike) -> np.ndarray:
-    """Return `R` as a floating-point array of two or three axes."""
-    try:
-        matrix = R if isinstance(R, np.memmap) else np.asarray(R)
-        if matrix.dtype == np.float16 or matrix.dtype.kind not in "f":
-            matrix = matrix.astype(np.float32 if matrix.dtype == np.float16 else np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"R must be an array of numbers: {error}.") from error
-    if matrix.ndim not in (2, 3) or 0 in matrix.shape or (matrix.ndim == 3 and matrix.shape[2] < 2):
-        raise ValueError(
-            "R must have shape (n_classifiers, n_instances) or (n_classifiers, n_instances, "
-            f"n_classes >= 2), none of them 0; got {matrix.shape}."
-        )
-    return matrix
+def _second_class(R: Any) -> Any:
+    """Return the probabilities of class 1, missing where one of the two is."""
+    size = max(1, BLOCK_CELLS // R.shape[0])
+    holed = False
+    for start in range(0, R.shape[1], size):
+        part = np.asarray(R[:, start : start + size])
+        _check_row_sums(part, start)
+        holed = holed or bool(np.isnan(part[:, :, 0]).any())
+    if isinstance(R, LazyMatrix) or (holed and isinstance(R, np.memmap)):
+        return LazyMatrix.of(R, reduce=second_class)
+    return second_class(R) if holed else R[:, :, 1]
 
 
 def _place(mask: np.ndarray, start: int) -> str:
@@ -333,18 +333,23 @@ def _check_weights(sample_weight: ArrayLike | None, n: int) -> np.ndarray | None
     return weights
 
 
-def _check_confidence(C: ArrayLike | None, R: np.ndarray) -> np.ndarray | None:
+def _check_confidence(C: Any, R: Any) -> Any:
     if C is None:
         return None
-    weights = C if isinstance(C, np.ndarray) else np.asarray(C, dtype=R.dtype)
+    weights = LazyMatrix.of(C) if is_lazy(C) else C
+    if not is_lazy(weights) and not isinstance(weights, np.ndarray):
+        weights = np.asarray(weights, dtype=R.dtype)
     if weights.shape != R.shape[:2]:
         raise ValueError(f"C must have the shape of R's cells, {R.shape[:2]}; got {weights.shape}.")
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        bad = np.argwhere(~(np.isfinite(weights) & (weights >= 0)))[0]
-        raise ValueError(
-            f"C holds {weights[tuple(bad)]!r} at classifier {bad[0]}, instance {bad[1]}; "
-            "confidences must be finite and >= 0 (0 = missing)."
-        )
+    size = max(1, BLOCK_CELLS // R.shape[0])
+    for start in range(0, R.shape[1], size):
+        part = np.asarray(weights[:, start : start + size])
+        if not (np.isfinite(part).all() and (part >= 0).all()):
+            wrong = ~(np.isfinite(part) & (part >= 0))
+            raise ValueError(
+                f"C holds {part[tuple(np.argwhere(wrong)[0])]!r} at {_place(wrong, start)}; "
+                "confidences must be finite and >= 0 (0 = missing)."
+            )
     return weights
 
 

@@ -17,8 +17,8 @@ FLOORS = {
     "leaves": {
         "aggregators", "calibration", "confidence", "datasets", "ensemble_data", "extras", "folds",
         "gates",
-        "layout", "layout_detection", "link", "losses", "meta_features", "pool_selection",
-        "pool_solver", "pools", "score_calibration",
+        "layout", "layout_detection", "lazy_matrix", "link", "losses", "meta_features",
+        "pool_selection", "pool_solver", "pools", "score_calibration",
     },
     "objective": {"objective"},
     "trainers": {"trainers"},

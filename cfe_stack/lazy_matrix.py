@@ -1,0 +1,228 @@
+"""Matrices that are read in runs of instances: files, zarr and dask arrays, memory maps."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from scipy import sparse
+
+from cfe_stack.extras import import_extra
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+CACHED_GROUPS = 4
+"""Decoded row groups of a Parquet file that are kept: threads read neighbouring ones."""
+
+
+def float_type(dtype: np.dtype) -> np.dtype:
+    """Return the floating-point type in which numbers of a type are calculated with."""
+    return dtype if dtype in FLOATS else FLOATS[0] if dtype == np.float16 else FLOATS[1]
+
+
+def is_lazy(matrix: Any) -> bool:
+    """Return whether a matrix can be sliced without being an array in memory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cfe_stack.lazy_matrix import is_lazy
+    >>> is_lazy(np.zeros(2)), is_lazy([[0.5]])
+    (False, False)
+    """
+    if isinstance(matrix, (np.ndarray, np.generic)) or sparse.issparse(matrix):
+        return False
+    if not all(hasattr(matrix, name) for name in ("shape", "dtype", "__getitem__")):
+        return False
+    try:
+        np.dtype(matrix.dtype)
+    except TypeError:  # a tensor, which is in memory
+        return False
+    return len(matrix.shape) in (2, 3)
+
+
+def second_class(pair: np.ndarray) -> np.ndarray:
+    """Return P(class 1) of (..., 2) class probabilities, NaN where one of the two is."""
+    return np.where(np.isnan(pair[..., 0]), np.nan, pair[..., 1]).astype(pair.dtype, copy=False)
+
+
+@dataclass(frozen=True, eq=False)
+class LazyMatrix:
+    """A matrix whose runs of instances are read when they are asked for.
+
+    Parameters
+    ----------
+    source : object
+        Has a shape (n_classifiers, n_instances[, n_classes]) and can be sliced.
+    dtype : dtype
+        Type of what is read.
+    shape : tuple of int
+    reduce : callable, default=None
+        Applied to what was read.
+    """
+
+    source: Any
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    reduce: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @classmethod
+    def of(cls, source: Any, reduce: Callable[[np.ndarray], np.ndarray] | None = None) -> Self:
+        """Return the lazy matrix of anything that can be sliced.
+
+        Raises
+        ------
+        ValueError
+            If it does not hold numbers.
+        """
+        dtype, shape = np.dtype(source.dtype), tuple(int(size) for size in source.shape)
+        if dtype.kind not in "fiub":
+            raise ValueError(f"its type is {dtype}")
+        return cls(source, float_type(dtype), shape if reduce is None else shape[:-1], reduce)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return int(np.prod(self.shape))
+
+    @property
+    def names(self) -> list[str] | None:
+        """Names of the classifiers, if the source has any."""
+        return getattr(self.source, "names", None)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        part = np.asarray(self.source[key], dtype=self.dtype)
+        return part if self.reduce is None else self.reduce(part)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:, :].astype(self.dtype if dtype is None else dtype, copy=False)
+
+
+class ParquetMatrix:
+    """A Parquet file with one row per instance and one column per classifier, as (m, n).
+
+    Parameters
+    ----------
+    path : path-like
+
+    Raises
+    ------
+    ValueError
+        If a column does not hold numbers.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        parquet = import_extra("pyarrow.parquet", extra="files")
+        self.path = Path(path)
+        self._file = parquet.ParquetFile(path)
+        schema = self._file.schema_arrow
+        self.names = list(schema.names)
+        types = [np.dtype(field.type.to_pandas_dtype()) for field in schema]
+        wrong = [n for n, t in zip(self.names, types, strict=True) if t.kind not in "fiub"]
+        if wrong:
+            raise ValueError(
+                f"the columns {wrong[:5]} of {self.path.name} hold no numbers; write the "
+                "predictions, one column per classifier, to a file of their own"
+            )
+        self.dtype = np.result_type(*types)
+        sizes = [
+            self._file.metadata.row_group(k).num_rows for k in range(self._file.num_row_groups)
+        ]
+        self._starts = np.concatenate([[0], np.cumsum(sizes)])
+        self.shape = (len(self.names), int(self._starts[-1]))
+        self._groups: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path,)
+
+    def _group(self, k: int) -> np.ndarray:
+        """Return a row group as an array (m, rows)."""
+        with self._lock:
+            if k not in self._groups:
+                table = self._file.read_row_group(k)
+                self._groups[k] = np.stack(
+                    [column.to_numpy().astype(self.dtype, copy=False) for column in table.columns]
+                )
+                while len(self._groups) > CACHED_GROUPS:
+                    self._groups.popitem(last=False)
+            self._groups.move_to_end(k)
+            return self._groups[k]
+
+    def __getitem__(self, key: tuple[Any, slice]) -> np.ndarray:
+        rows, instances = key
+        start, stop, step = instances.indices(self.shape[1])
+        first = int(np.searchsorted(self._starts, start, side="right")) - 1
+        parts = []
+        for k in range(first, len(self._starts) - 1):
+            if self._starts[k] >= stop:
+                break
+            offset = self._starts[k]
+            parts.append(self._group(k)[:, max(start - offset, 0) : stop - offset])
+        whole = np.concatenate(parts, axis=1) if len(parts) != 1 else parts[0]
+        return whole[rows, ::step]
+
+
+def open_matrix(path: str | os.PathLike[str]) -> Any:
+    """Return what is in a file, to be read in runs of instances.
+
+    Parameters
+    ----------
+    path : path-like
+        An ``.npy`` file, memory-mapped, or a ``.parquet`` file.
+
+    Raises
+    ------
+    ValueError
+        If the file is of another kind.
+    FileNotFoundError
+        If there is no such file.
+    MissingExtraError
+        If pyarrow is needed and not installed.
+    """
+    suffix = Path(path).suffix
+    if suffix == ".npy":
+        return np.load(path, mmap_mode="r")
+    if suffix == ".parquet":
+        return ParquetMatrix(path)
+    raise ValueError(
+        f"R is the path {os.fspath(path)!r}; files that can be read are .npy and .parquet."
+    )
+
+
+def as_matrix(R: Any) -> Any:
+    """Return what was given as R as a floating-point array or as a lazy matrix.
+
+    Raises
+    ------
+    ValueError
+        If it does not hold numbers, or has not two or three axes.
+    """
+    if isinstance(R, (str, os.PathLike)):
+        R = open_matrix(R)
+    try:
+        mapped = isinstance(R, np.memmap)
+        if is_lazy(R) or (mapped and R.dtype not in FLOATS):
+            R = LazyMatrix.of(R)
+        elif not mapped:
+            R = np.asarray(R)
+            R = R.astype(float_type(R.dtype), copy=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"R must be an array of numbers: {error}.") from error
+    if R.ndim not in (2, 3) or 0 in R.shape or (R.ndim == 3 and R.shape[2] < 2):
+        raise ValueError(
+            "R must have shape (n_classifiers, n_instances) or (n_classifiers, n_instances, "
+            f"n_classes >= 2), none of them 0; got {R.shape}."
+        )
+    return R
