@@ -250,7 +250,7 @@ def _second_class(R: Any) -> Any:
         _check_row_sums(part, start)
         holed = holed or bool(np.isnan(part[:, :, 0]).any())
     if isinstance(R, LazyMatrix) or (holed and isinstance(R, np.memmap)):
-        return LazyMatrix.of(R, reduce=second_class)
+        return LazyMatrix(getattr(R, "source", R), second_class)
     return second_class(R) if holed else R[:, :, 1]
 
 
@@ -336,7 +336,7 @@ def _check_weights(sample_weight: ArrayLike | None, n: int) -> np.ndarray | None
 def _check_confidence(C: Any, R: Any) -> Any:
     if C is None:
         return None
-    weights = LazyMatrix.of(C) if is_lazy(C) else C
+    weights = LazyMatrix(C) if is_lazy(C) else C
     if not is_lazy(weights) and not isinstance(weights, np.ndarray):
         weights = np.asarray(weights, dtype=R.dtype)
     if weights.shape != R.shape[:2]:

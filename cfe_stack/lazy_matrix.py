@@ -4,9 +4,8 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -14,8 +13,8 @@ from scipy import sparse
 from cfe_stack.extras import import_extra
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-CACHED_GROUPS = 4
-"""Decoded row groups of a Parquet file that are kept: threads read neighbouring ones."""
+KEPT_CHUNKS = 4
+"""Chunks that are kept after they were read: threads read neighbouring ones."""
 
 
 def float_type(dtype: np.dtype) -> np.dtype:
@@ -49,39 +48,45 @@ def second_class(pair: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(pair[..., 0]), np.nan, pair[..., 1]).astype(pair.dtype, copy=False)
 
 
-@dataclass(frozen=True, eq=False)
 class LazyMatrix:
     """A matrix whose runs of instances are read when they are asked for.
+
+    Chunks are read whole and the last ones kept, so that a pass in small blocks decodes each once.
 
     Parameters
     ----------
     source : object
-        Has a shape (n_classifiers, n_instances[, n_classes]) and can be sliced.
+        Has a shape (n_classifiers, n_instances[, n_classes]) and can be sliced; `chunks`, if it has
+        them, are those of dask (sizes on every axis) or zarr (one size per axis).
+    reduce : callable, default=None
+        Applied to what was read; takes away the last axis.
+
+    Attributes
+    ----------
     dtype : dtype
         Type of what is read.
     shape : tuple of int
-    reduce : callable, default=None
-        Applied to what was read.
+
+    Raises
+    ------
+    ValueError
+        If the source does not hold numbers.
     """
 
-    source: Any
-    dtype: np.dtype
-    shape: tuple[int, ...]
-    reduce: Callable[[np.ndarray], np.ndarray] | None = None
-
-    @classmethod
-    def of(cls, source: Any, reduce: Callable[[np.ndarray], np.ndarray] | None = None) -> Self:
-        """Return the lazy matrix of anything that can be sliced.
-
-        Raises
-        ------
-        ValueError
-            If it does not hold numbers.
-        """
+    def __init__(
+        self, source: Any, reduce: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> None:
         dtype, shape = np.dtype(source.dtype), tuple(int(size) for size in source.shape)
         if dtype.kind not in "fiub":
             raise ValueError(f"its type is {dtype}")
-        return cls(source, float_type(dtype), shape if reduce is None else shape[:-1], reduce)
+        self.source, self.reduce, self.dtype = source, reduce, float_type(dtype)
+        self.shape = shape if reduce is None else shape[:-1]
+        self._starts = _chunk_starts(getattr(source, "chunks", None), shape[1])
+        self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.source, self.reduce)
 
     @property
     def ndim(self) -> int:
@@ -101,12 +106,52 @@ class LazyMatrix:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, key: Any) -> np.ndarray:
-        part = np.asarray(self.source[key], dtype=self.dtype)
+    def __getitem__(self, key: tuple[Any, slice]) -> np.ndarray:
+        rows, instances = key
+        if self._starts is None:
+            return self.read(key)
+        start, stop, step = instances.indices(self.shape[1])
+        first = int(np.searchsorted(self._starts, start, side="right")) - 1
+        last = int(np.searchsorted(self._starts, stop, side="left"))
+        parts = []
+        for k in range(first, last):
+            offset = self._starts[k]
+            parts.append(self._chunk(k)[:, max(start - offset, 0) : stop - offset])
+        whole = np.concatenate(parts, axis=1) if len(parts) != 1 else parts[0]
+        return whole[rows, ::step]
+
+    def read(self, key: tuple[Any, slice]) -> np.ndarray:
+        """Return a slice of the source as an array."""
+        return self.as_read(np.asarray(self.source[key]))
+
+    def as_read(self, part: np.ndarray) -> np.ndarray:
+        """Return an array of the source in the type and with the axes of this matrix."""
+        part = part.astype(self.dtype, copy=False)
         return part if self.reduce is None else self.reduce(part)
 
+    def _chunk(self, k: int) -> np.ndarray:
+        with self._lock:
+            if k not in self._kept:
+                span = slice(int(self._starts[k]), int(self._starts[k + 1]))
+                self._kept[k] = self.read((slice(None), span))
+                while len(self._kept) > KEPT_CHUNKS:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(k)
+            return self._kept[k]
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[:, :].astype(self.dtype if dtype is None else dtype, copy=False)
+        whole = self.read((slice(None), slice(None)))
+        return whole.astype(self.dtype if dtype is None else dtype, copy=False)
+
+
+def _chunk_starts(chunks: Any, n: int) -> Any:
+    """Return where chunks begin on the second axis, and n; None if there are no chunks."""
+    if not chunks or len(chunks) < 2:
+        return None
+    sizes = chunks[1]
+    if np.ndim(sizes) == 0:
+        return np.append(np.arange(0, n, int(sizes)), n)
+    return np.concatenate([[0], np.cumsum(sizes)])
 
 
 class ParquetMatrix:
@@ -126,7 +171,7 @@ class ParquetMatrix:
         parquet = import_extra("pyarrow.parquet", extra="files")
         self.path = Path(path)
         self._file = parquet.ParquetFile(path)
-        schema = self._file.schema_arrow
+        schema, groups = self._file.schema_arrow, self._file.metadata
         self.names = list(schema.names)
         types = [np.dtype(field.type.to_pandas_dtype()) for field in schema]
         wrong = [n for n, t in zip(self.names, types, strict=True) if t.kind not in "fiub"]
@@ -136,42 +181,22 @@ class ParquetMatrix:
                 "predictions, one column per classifier, to a file of their own"
             )
         self.dtype = np.result_type(*types)
-        sizes = [
-            self._file.metadata.row_group(k).num_rows for k in range(self._file.num_row_groups)
-        ]
-        self._starts = np.concatenate([[0], np.cumsum(sizes)])
-        self.shape = (len(self.names), int(self._starts[-1]))
-        self._groups: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._lock = threading.Lock()
+        sizes = tuple(groups.row_group(k).num_rows for k in range(groups.num_row_groups))
+        self.chunks = ((len(self.names),), sizes)
+        self.shape = (len(self.names), sum(sizes))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path,)
 
-    def _group(self, k: int) -> np.ndarray:
-        """Return a row group as an array (m, rows)."""
-        with self._lock:
-            if k not in self._groups:
-                table = self._file.read_row_group(k)
-                self._groups[k] = np.stack(
-                    [column.to_numpy().astype(self.dtype, copy=False) for column in table.columns]
-                )
-                while len(self._groups) > CACHED_GROUPS:
-                    self._groups.popitem(last=False)
-            self._groups.move_to_end(k)
-            return self._groups[k]
-
     def __getitem__(self, key: tuple[Any, slice]) -> np.ndarray:
         rows, instances = key
         start, stop, step = instances.indices(self.shape[1])
-        first = int(np.searchsorted(self._starts, start, side="right")) - 1
-        parts = []
-        for k in range(first, len(self._starts) - 1):
-            if self._starts[k] >= stop:
-                break
-            offset = self._starts[k]
-            parts.append(self._group(k)[:, max(start - offset, 0) : stop - offset])
-        whole = np.concatenate(parts, axis=1) if len(parts) != 1 else parts[0]
-        return whole[rows, ::step]
+        bounds = np.concatenate([[0], np.cumsum(self.chunks[1])])
+        groups = [k for k in range(len(bounds) - 1) if bounds[k] < stop and bounds[k + 1] > start]
+        table = self._file.read_row_groups(groups)
+        columns = [column.to_numpy().astype(self.dtype, copy=False) for column in table.columns]
+        offset = int(bounds[groups[0]]) if groups else 0
+        return np.stack(columns)[rows, start - offset : stop - offset : step]
 
 
 def open_matrix(path: str | os.PathLike[str]) -> Any:
@@ -214,7 +239,7 @@ def as_matrix(R: Any) -> Any:
     try:
         mapped = isinstance(R, np.memmap)
         if is_lazy(R) or (mapped and R.dtype not in FLOATS):
-            R = LazyMatrix.of(R)
+            R = LazyMatrix(R)
         elif not mapped:
             R = np.asarray(R)
             R = R.astype(float_type(R.dtype), copy=False)

@@ -11,14 +11,15 @@ M, N = 4, 3000
 
 
 class Sliced:
-    """The least a matrix needs to be read in runs: it hands out slices, and counts their cells."""
+    """The least a matrix needs to be read in runs: it hands out slices, and takes note of them."""
 
-    def __init__(self, matrix):
+    def __init__(self, matrix, keys=None):
         self.matrix, self.shape, self.dtype = matrix, matrix.shape, matrix.dtype
-        self.largest = 0
+        self.keys, self.largest = [] if keys is None else keys, 0
 
     def __getitem__(self, key):
         part = self.matrix[key]
+        self.keys.append(key)
         self.largest = max(self.largest, part.size)
         return part
 
@@ -63,6 +64,11 @@ SOURCES = {
 MULTICLASS = ("sliced", "npy", "zarr", "dask")
 # an integer memory map is read as floats, block by block
 WHOLE_NUMBERS = ("sliced", "npy", "parquet", "zarr", "dask")
+
+
+def open_source(source, R, folder):
+    opened = SOURCES[source](R, folder)
+    return ParquetMatrix(opened) if source == "parquet" else opened
 
 
 def matrix(n_classes=2, missing_rate=0.2):
@@ -167,31 +173,29 @@ def test_parquet_names_its_classifiers_and_refuses_text(tmp_path):
         EnsembleData(tmp_path / "t.parquet")
 
 
-def test_parquet_groups_are_decoded_once_per_pass(tmp_path, monkeypatch):
+@pytest.mark.parametrize("source", ["parquet", "zarr", "dask"])
+def test_chunks_are_read_once_per_pass(source, tmp_path, monkeypatch):
     R = matrix(missing_rate=0.0)[0]
-    stored = ParquetMatrix(as_parquet(R, tmp_path))
-    read = []
-    file = stored._file
-
-    class Counted:
-        def read_row_group(self, k):
-            read.append(k)
-            return file.read_row_group(k)
-
-    monkeypatch.setattr(stored, "_file", Counted())
+    lazy, read = LazyMatrix(open_source(source, R, tmp_path)), []
+    monkeypatch.setattr(lazy, "source", Sliced(lazy.source, read))
     for start in range(0, N, 256):
-        np.testing.assert_array_equal(stored[:, start : start + 256], R[:, start : start + 256])
-    assert read == [0, 1, 2, 3, 4]
-    np.testing.assert_array_equal(stored[[2, 0], 650:2200:3], R[[2, 0], 650:2200:3])
-    again = pickle.loads(pickle.dumps(ParquetMatrix(stored.path)))
-    np.testing.assert_array_equal(again[:, :], R)
+        np.testing.assert_array_equal(lazy[:, start : start + 256], R[:, start : start + 256])
+    assert [key[1] for key in read] == [slice(a, min(a + 700, N)) for a in range(0, N, 700)]
+    np.testing.assert_array_equal(lazy[[2, 0], 650:2200:3], R[[2, 0], 650:2200:3])
+
+
+def test_pickled_sources_are_opened_again(tmp_path):
+    R = matrix()[0]
+    lazy = pickle.loads(pickle.dumps(LazyMatrix(ParquetMatrix(as_parquet(R, tmp_path)))))
+    np.testing.assert_array_equal(np.asarray(lazy), R)
+    np.testing.assert_array_equal(lazy[1:3, 690:710], R[1:3, 690:710])
 
 
 def test_predictions_may_be_written_to_a_memory_map(tmp_path):
     R, labels = matrix()
     trainer = fitted(R, labels)
     out = np.lib.format.open_memmap(tmp_path / "p.npy", "w+", np.float32, (N, 2))
-    assert trainer.predict_proba(LazyMatrix.of(R), out=out) is out
+    assert trainer.predict_proba(LazyMatrix(R), out=out) is out
     np.testing.assert_allclose(np.load(tmp_path / "p.npy"), trainer.predict_proba(R), atol=1e-6)
     for wrong in (np.empty((N, 3)), np.empty((N, 2), dtype=int)):
         with pytest.raises(ValueError, match=r"out must be a floating-point array of shape \(3000"):
