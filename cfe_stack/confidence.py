@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from cfe_stack.ensemble_data import EnsembleData, observed
+from cfe_stack.ensemble_data import Block, EnsembleData, observed
 
 ConfidenceName = Literal["uniform", "certainty", "label_aware", "calibration", "adaptive"]
 
@@ -95,6 +95,19 @@ class Certainty(Confidence):
         return certainty(R)
 
 
+def _brier_sums(block: Block) -> np.ndarray:
+    """Return the classifiers' Brier scores and numbers of labelled predictions, summed, (2, m)."""
+    known = block.labels >= 0
+    R, frequency = block.R[:, known], block.sample_weight[known]
+    present = observed(R)
+    if R.ndim == 2:
+        brier = np.square(R - block.labels[known])
+    else:
+        truth = block.labels[known][:, None] == np.arange(R.shape[2])
+        brier = 0.5 * np.square(R - truth).sum(axis=2)
+    return np.stack([np.where(present, brier, 0.0) @ frequency, present @ frequency])
+
+
 @dataclass(frozen=True)
 class Calibration(Confidence):
     """1 − Brier score of the classifier on labelled instances, at least `floor`.
@@ -108,20 +121,7 @@ class Calibration(Confidence):
 
     def fit(self, data: EnsembleData) -> Self:
         """Return a copy with the weights of the classifiers of `data`."""
-        total, count = np.zeros(data.n_classifiers), np.zeros(data.n_classifiers)
-        for block in data.blocks():
-            known = block.labels >= 0
-            if not known.any():
-                continue
-            R, frequency = block.R[:, known], block.sample_weight[known]
-            present = observed(R)
-            if R.ndim == 2:
-                brier = np.square(R - block.labels[known])
-            else:
-                truth = block.labels[known][:, None] == np.arange(R.shape[2])
-                brier = 0.5 * np.square(R - truth).sum(axis=2)
-            total += np.where(present, brier, 0.0) @ frequency
-            count += present @ frequency
+        total, count = sum(data.map(_brier_sums), start=np.zeros((2, data.n_classifiers)))
         score = np.divide(total, count, out=np.ones_like(total), where=count > 0)
         return replace(self, classifier_weights=np.maximum(1 - score, self.floor))
 

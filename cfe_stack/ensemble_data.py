@@ -1,14 +1,19 @@
 """The ensemble matrix with its labels, and every check of range and shape."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cfe_stack.blocks import Block, blocks_of_chunk, make_block, mapped, presence
+from cfe_stack.blocks import observed as observed
+from cfe_stack.dask_chunks import DaskChunks, is_dask
 from cfe_stack.lazy_matrix import LazyMatrix, as_matrix, is_lazy, second_class
+
+Result = TypeVar("Result")
 
 RANGE_TOLERANCE = 1e-6
 ROW_SUM_TOLERANCE = 1e-3
@@ -16,48 +21,6 @@ BLOCK_CELLS = 1 << 18
 """Cells per block when the matrix is streamed: about what a core's cache holds."""
 SMALLEST_BLOCK = 256
 """Blocks hold a multiple of this many instances."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """A run of instances of the ensemble matrix: views, no copies."""
-
-    start: int
-    stop: int
-    R: np.ndarray
-    labels: np.ndarray
-    C: np.ndarray | None
-    sample_weight: np.ndarray
-    known_complete: bool = False
-
-    @cached_property
-    def is_complete(self) -> bool:
-        """Whether every cell holds a prediction and counts."""
-        return self.known_complete or bool(self.observed.all())
-
-    @cached_property
-    def frequencies(self) -> np.ndarray | None:
-        """Sample weights, None where all are 1."""
-        return self.sample_weight if (self.sample_weight != 1).any() else None
-
-    @property
-    def n_cells(self) -> float:
-        """Observed cells, counted with their instances' sample weights."""
-        if self.is_complete:
-            return len(self.R) * float(self.sample_weight.sum())
-        return float(self.observed.sum(axis=0) @ self.sample_weight)
-
-    @cached_property
-    def observed(self) -> np.ndarray:
-        """Mask (n_classifiers, n) of the cells that hold a prediction and count."""
-        present = observed(self.R)
-        return present if self.C is None else present & (self.C > 0)
-
-
-def observed(R: np.ndarray) -> np.ndarray:
-    """Return the mask (n_classifiers, n_instances) of cells that hold a prediction."""
-    present = ~np.isnan(R)
-    return present if R.ndim == 2 else present.all(axis=2)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -115,6 +78,7 @@ class EnsembleData:
     classes: np.ndarray | None = None
     instance_ids: np.ndarray | None = None
     n_missing: int = field(init=False, default=-1)
+    chunks: DaskChunks | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         R = as_matrix(self.R)
@@ -140,10 +104,17 @@ class EnsembleData:
             if ids.shape != (n,):
                 raise ValueError(f"instance_ids must have shape ({n},), got {ids.shape}.")
             self._set("instance_ids", ids)
-        self._set("n_missing", sum(_check_cells(block) for block in self.blocks()))
+        if is_dask(R):
+            self._set("chunks", DaskChunks.of(R, self.labels, self.C, self.sample_weight))
+        self._set("n_missing", sum(self.map(_check_cells)))
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it is known that every cell holds a prediction and counts."""
+        return self.C is None and self.n_missing == 0
 
     @property
     def n_classifiers(self) -> int:
@@ -169,11 +140,11 @@ class EnsembleData:
         """Return which classifiers (m,) and which instances (n,) have a prediction at all."""
         speaks = np.zeros(self.n_classifiers, dtype=bool)
         known = np.empty(self.n_instances, dtype=bool)
-        if self.C is None and self.n_missing == 0:
+        if self.is_complete:
             return ~speaks, np.ones(self.n_instances, dtype=bool)
-        for block in self.blocks():
-            speaks |= block.observed.any(axis=1)
-            known[block.start : block.stop] = block.observed.any(axis=0)
+        for start, heard, seen in self.map(presence):
+            speaks |= heard
+            known[start : start + len(seen)] = seen
         return speaks, known
 
     def block_size(self, numbers: float | None = None) -> int:
@@ -212,25 +183,56 @@ class EnsembleData:
         size = self.block_size() if size is None else size
         end = self.n_instances if stop is None else min(stop, self.n_instances)
         for first in range(start, end, size):
-            last = min(first + size, end)
-            yield self._block(first, last)
+            here = slice(first, min(first + size, end))
+            C = None if self.C is None else self.C[:, here]
+            weights = None if self.sample_weight is None else self.sample_weight[here]
+            R, labels = self.R[:, here], self.labels[here]
+            yield make_block(first, R, labels, C, weights, self.is_complete)
 
-    def _block(self, start: int, stop: int) -> Block:
-        R, C = np.asarray(self.R[:, start:stop]), None
-        if self.C is not None:
-            C = np.asarray(self.C[:, start:stop])
-            if (C == 0).any():
-                R = np.where((C == 0) if R.ndim == 2 else (C == 0)[:, :, None], np.nan, R)
-        weights = self.sample_weight
-        return Block(
-            start,
-            stop,
-            R,
-            self.labels[start:stop],
-            C,
-            np.ones(stop - start) if weights is None else weights[start:stop],
-            known_complete=C is None and self.n_missing == 0,
-        )
+    def map(self, function: Callable[[Block], Result]) -> Iterator[Result]:
+        """Yield what a function makes of every block, in their order.
+
+        Parameters
+        ----------
+        function : callable
+            Called where the block is: for a dask array, on the cluster.
+
+        Yields
+        ------
+        object
+        """
+        if self.chunks is None:
+            yield from (function(block) for block in self.blocks())
+            return
+        run = partial(mapped, function)
+        for results in self.map_chunks(run, size=self.block_size()):
+            yield from results
+
+    def map_chunks(
+        self,
+        function: Callable[[Iterator[Block], Any], Result],
+        *,
+        size: int,
+        extra: Callable[[int, int], Any] | None = None,
+    ) -> Iterator[Result]:
+        """Yield what a function makes of the blocks of every chunk of a dask array, in order.
+
+        Parameters
+        ----------
+        function : callable
+            Called on the cluster with the blocks of a chunk and the chunk's extra.
+        size : int
+            Instances per block.
+        extra : callable, default=None
+            Makes the extra of a chunk out of its first instance and the one behind its last.
+
+        Yields
+        ------
+        object
+        """
+        assert self.chunks is not None
+        run = partial(blocks_of_chunk, function, size=size, complete=self.is_complete)
+        yield from self.chunks.map(run, extra)
 
     def __repr__(self) -> str:
         labelled = int((self.labels >= 0).sum())

@@ -15,10 +15,10 @@ PACKAGE = Path(__file__).parents[1] / "cfe_stack"
 # circle; a package (trainers) is one room with all its modules.
 FLOORS = {
     "leaves": {
-        "aggregators", "calibration", "confidence", "datasets", "ensemble_data", "extras", "folds",
-        "gates",
-        "layout", "layout_detection", "lazy_matrix", "link", "losses", "meta_features",
-        "pool_selection", "pool_solver", "pools", "score_calibration",
+        "aggregators", "blocks", "calibration", "confidence", "dask_chunks", "datasets",
+        "ensemble_data", "extras", "folds", "gates", "layout", "layout_detection", "lazy_matrix",
+        "link", "losses", "meta_features", "pool_selection", "pool_solver", "pools",
+        "score_calibration",
     },
     "objective": {"objective"},
     "trainers": {"trainers"},

@@ -92,9 +92,11 @@ def test_a_source_is_trained_and_predicted_like_the_array(source, tmp_path):
     assert data.R.dtype == np.float32
     assert data.n_missing == int(np.isnan(R).sum())
     ours, plain = fitted(lazy, labels), fitted(R, labels)
-    np.testing.assert_array_equal(ours.instance_factors_, plain.instance_factors_)
-    np.testing.assert_array_equal(ours.predict_proba(data), plain.predict_proba(R))
-    np.testing.assert_array_equal(ours.complete(data), plain.complete(R))
+    # the runs of a dask array are its chunks, so its sums are rounded otherwise
+    atol = 1e-5 if source == "dask" else 0.0
+    np.testing.assert_allclose(ours.classifier_factors_, plain.classifier_factors_, 0, atol)
+    np.testing.assert_allclose(ours.predict_proba(data), plain.predict_proba(R), 0, atol)
+    np.testing.assert_allclose(ours.complete(data), plain.complete(R), 0, atol)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

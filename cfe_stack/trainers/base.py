@@ -75,9 +75,8 @@ def spectral_factors(model: FactorModel, data: EnsembleData) -> np.ndarray:
     """
     latent_dim, n_rows = model.factors.shape
     moments = np.zeros((n_rows, n_rows))
-    for block in data.blocks():
-        Z = model.linked(block.R).astype(np.float64)
-        moments += (Z * block.sample_weight) @ Z.T
+    for part in data.map(model.second_moments):
+        moments += part
     values, vectors = np.linalg.eigh(moments)
     singular_values = np.sqrt(np.maximum(values[::-1][:latent_dim], 0.0))
     lengths = np.sqrt(np.maximum(singular_values - model.lambda_reg, 0.0))

@@ -51,20 +51,20 @@ class FactorModel:
 
     def standardised(self, data: EnsembleData) -> Self:
         """Return a copy whose rows have mean 0 and variance 1 over the observed cells of `data`."""
-        total, squares, count = np.zeros((3, len(self.shift)))
-        for block in data.blocks():
-            rows = self.rows(self.link.forward(block.R)).astype(np.float64)
-            seen = ~np.isnan(rows)
-            rows = np.where(seen, rows, 0.0)
-            total += rows @ block.sample_weight
-            squares += np.square(rows) @ block.sample_weight
-            count += seen @ block.sample_weight
+        total, squares, count = sum(data.map(self._moments), start=np.zeros((3, len(self.shift))))
         count = np.maximum(count, np.finfo(float).tiny)
         mean = total / count
         variance = np.maximum(squares / count - np.square(mean), 0.0)
         # a constant row has no spread to divide by; what rounding leaves of it must not be blown up
         constant = variance <= 1e-12 * (squares / count + np.finfo(float).tiny)
         return replace(self, shift=mean, scale=np.where(constant, 1.0, np.sqrt(variance)))
+
+    def _moments(self, block: Block) -> np.ndarray:
+        """Return sums of linked values, of their squares, and of observed cells, (3, n_rows)."""
+        rows = self.rows(self.link.forward(block.R)).astype(np.float64)
+        seen = ~np.isnan(rows)
+        rows = np.where(seen, rows, 0.0)
+        return np.stack([part @ block.sample_weight for part in (rows, np.square(rows), seen)])
 
     def rows(self, Z: np.ndarray) -> np.ndarray:
         """Return linked values (m, n) or (m, n, K) as rows (n_rows, n)."""
@@ -85,6 +85,11 @@ class FactorModel:
         if self.shift.any() or (self.scale != 1).any():
             Z = (Z - self.shift[:, None].astype(Z.dtype)) / self.scale[:, None].astype(Z.dtype)
         return Z if complete or not np.isnan(Z).any() else np.nan_to_num(Z, nan=0.0)
+
+    def second_moments(self, block: Block) -> np.ndarray:
+        """Return Z Zᵀ (n_rows, n_rows) of a block, instances counted by their sample weights."""
+        Z = self.linked(block.R).astype(np.float64)
+        return (Z * block.sample_weight) @ Z.T
 
     def weights(self, block: Block, *, use_labels: bool) -> np.ndarray:
         """Return the weights (n_classifiers, n) of a block's cells."""
@@ -177,7 +182,8 @@ class FactorModel:
                 use(block, self.solve(Z, C, workspace))
 
         with Passes(n_jobs) as passes:
-            for _ in passes.over(data, run, size=pass_block_size(data, len(self.factors))):
+            size = pass_block_size(data, len(self.factors))
+            for _ in passes.over(data, run, size=size, here=True):
                 pass
 
     def predicted(self, Y: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

@@ -56,6 +56,11 @@ def bound_target(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def check_majorizable(trainer: Any, data: EnsembleData) -> None:
     """Raise ValueError where the supervised loss has no parabola above it, or no share to give."""
     gammas = [scheduled(trainer.focal_gamma, progress) for progress in (0.0, 0.5, 1.0)]
+    if data.chunks is not None:
+        raise ValueError(
+            "supervision='majorize' keeps all instance factors on one machine, which those of a "
+            "dask array are not for. Use supervision='confidence'."
+        )
     reasons = {
         f"two classes, R has {data.n_classes}": data.n_classes != 2,
         f"the logistic loss (focal_gamma=0), got {trainer.focal_gamma!r}": any(gammas),

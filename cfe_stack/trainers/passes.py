@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -76,6 +76,12 @@ def check_engine(n_jobs: Any, store: Any) -> None:
         raise ValueError(f"store_instance_factors must be a bool or 'auto', got {store!r}.")
 
 
+def _on_worker(function: Callable[..., Result], blocks: Iterator[Block], extra: Any) -> Result:
+    """Do on a chunk's worker what a thread does for a run."""
+    with _blas().limit(limits=1):
+        return function(blocks, Workspace(), extra)
+
+
 class Passes:
     """Runs functions over the blocks of the data, with BLAS held to one thread in each.
 
@@ -118,6 +124,7 @@ class Passes:
         *,
         size: int,
         extra: Callable[[int, int], Any] | None = None,
+        here: bool = False,
     ) -> Iterator[Result]:
         """Yield what a function makes of every run of blocks, in the order of the runs.
 
@@ -132,7 +139,17 @@ class Passes:
         extra : callable, default=None
             Makes the extra of a run out of its first instance and the one behind its last; called
             in the order of the runs.
+        here : bool, default=False
+            Read the chunks of a dask array in this process, for a function that cannot travel.
+
+        Notes
+        -----
+        Otherwise the runs of a dask array are its chunks, and `function` travels to them.
         """
+        if data.chunks is not None and not here:
+            step = partial(_on_worker, function)
+            yield from data.map_chunks(step, size=size, extra=extra)
+            return
         length = size * RUN_BLOCKS
         starts = range(0, data.n_instances, length)
         runs = ((start, min(start + length, data.n_instances)) for start in starts)

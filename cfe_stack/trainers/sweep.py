@@ -22,6 +22,13 @@ KEPT_BYTES = 1 << 27
 
 def keeps_factors(store: bool | str, latent_dim: int, data: EnsembleData) -> bool:
     """Return whether instance factors and transductive probabilities are kept."""
+    if data.chunks is not None:
+        if store is True:
+            raise ValueError(
+                "store_instance_factors=True keeps the factors on one machine, which those of a "
+                "dask array are not for. Use 'auto' or False, and transform for the factors."
+            )
+        return False
     if isinstance(store, bool):
         return store
     each = latent_dim * data.R.dtype.itemsize + 8 * data.n_classes
