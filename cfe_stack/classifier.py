@@ -5,8 +5,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
-from sklearn.utils import Tags, check_consistent_length
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack.column_reader import ColumnReader
 from cfe_stack.ensemble_data import EnsembleData
@@ -21,18 +21,20 @@ from cfe_stack.link import LinkName
 from cfe_stack.losses import ClassWeight, FocalLoss, class_weights, probabilities
 from cfe_stack.meta_features import (
     check_columns,
-    check_labels,
     densify,
     numeric_labels,
-    prediction_columns,
     warn_about_empty_rows,
 )
+from cfe_stack.pools import Pool
 from cfe_stack.predictor import LossSettings, Predictor
-from cfe_stack.trainers.base import EMPTY_ROWS, BaseTrainer, check_real
+from cfe_stack.selection_scoring import make_scorer
+from cfe_stack.trainers.base import EMPTY_ROWS, BaseTrainer
 from cfe_stack.trainers.factory import HANDED_ON, make_trainer
+from cfe_stack.trainers.parameters import check_real, check_seed
+from cfe_stack.training_rows import TrainingRows
 
 OPTIONAL_ATTRIBUTES = frozenset(
-    "intercept_ gate_ calibration_ cv_scores_ cv_logits_ transductive_proba_".split()
+    "gate_ calibration_ cv_scores_ cv_logits_ transductive_proba_".split()
 )
 
 
@@ -49,9 +51,11 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
     trainer : {"als", "pytorch"} or trainer, default="als"
         Who learns the factors: alternating least squares, or joint descent with PyTorch. A trainer
         object is cloned and used as it is set.
-    aggregator : {"auto", "log_pool", "gated_pool", "signed_pool", "mean", "weighted"}
-        Default ``"auto"`` combines the three pools. ``"weighted"`` is the sources' logistic unit on
-        the reconstruction, solved to convergence and recalibrated; ``"mean"`` the plain average.
+    aggregator : str, default="auto"
+        Pools of log-odds: ``"auto"`` combines ``"log_pool"``, ``"gated_pool"`` and
+        ``"signed_pool"``. Pools of probabilities: ``"linear_pool"``, ``"greedy_selection"``, and
+        ``"mean"``, the plain average. ``"weighted"``: the sources' logistic unit on the
+        reconstruction, solved to convergence. All but the average are recalibrated.
     latent_dim, rho, lambda_reg, link, confidence
         Handed to the trainer, which explains them.
     class_weight : dict, "balanced" or None, default=None
@@ -73,6 +77,9 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
     cv : int, splitter or list of (train, test), default=5
         Inner folds in which strengths and the second level are chosen. A number gives stratified
         folds, repeated where rows are few, or folds that keep the groups given to `fit` together.
+    scoring : str or callable, default=None
+        What the strengths of pools are chosen by: the scorer's best instead of an average by
+        log-loss. Pools are combined and calibrated by log-loss in any case.
     missing_label : object, default="auto"
         Label of rows whose class is unknown. ``"auto"``: NaN or None, and −1 beside integer codes
         0 … K−1 (with a warning). None: every value is a class.
@@ -94,15 +101,15 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
     n_iter_ : int
         Sweeps or epochs of the trainer.
     weights_ : ndarray of shape (n_classifiers,)
-        Weight of every base learner: of its calibrated log-odds in a pool.
+        Weight of every base learner: of its calibrated log-odds, of its probability in a linear
+        pool and the mean, of its reconstruction in the weighted aggregator.
     intercept_ : ndarray of shape (1,) or (n_classes,)
-        Only with pools.
     gate_ : ndarray of shape (n_gates, n_classifiers)
-        Change of the weights per unit of each gate; only with pools.
+        Change of the weights per unit of each gate; only with pools of log-odds.
     calibration_ : Calibration
-        Slope and offset of every base learner's log-odds; only with pools.
+        Slope and offset of every base learner's log-odds; only with pools of log-odds.
     cv_scores_ : dict of str to float
-        Out-of-fold log-loss of every family of pools; only with pools.
+        Out-of-fold log-loss, or `scoring`, of every family of pools; only with pools.
     cv_logits_ : ndarray of shape (n_labelled,) or (n_labelled, n_classes)
         Out-of-fold scores of the ensemble on its labelled training rows; only with pools.
     transductive_proba_ : ndarray of shape (n_samples, n_classes)
@@ -160,6 +167,7 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         n_classifiers: int | None = None,
         passthrough: Literal["after", "before"] | None = None,
         cv: Any = 5,
+        scoring: Any = None,
         missing_label: Any = "auto",
         max_iter: int = 200,
         tol: float = 1e-4,
@@ -180,6 +188,7 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         self.n_classifiers = n_classifiers
         self.passthrough = passthrough
         self.cv = cv
+        self.scoring = scoring
         self.missing_label = missing_label
         self.max_iter = max_iter
         self.tol = tol
@@ -215,7 +224,17 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         loss, aggregator = self._check_parameters()
         for name in OPTIONAL_ATTRIBUTES & vars(self).keys():
             delattr(self, name)
-        P, codes, weights = self._check_training(X, y, sample_weight)
+        rows = TrainingRows.check(
+            self,
+            X,
+            y,
+            sample_weight,
+            missing_label=self.missing_label,
+            n_classifiers=self.n_classifiers,
+            passthrough=self.passthrough,
+        )
+        self.classes_, self._columns = rows.classes, rows.columns
+        P, codes, weights = rows.P, rows.codes, rows.weights
         # weight 0 is absence: such rows take part in nothing
         present = weights > 0
         self._fit_reader(P[present], codes[present], weights[present])
@@ -245,42 +264,17 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         check_layout_options(self.layout, self.n_classifiers, self.passthrough)
         check_cv_option(self.cv)
         check_real("focal_gamma", self.focal_gamma, 0)
+        check_seed(self.random_state)
         trainer = self._make_trainer()
         trainer.check_parameters()
-        return FocalLoss(self.focal_gamma, self.focal_delta), make_final_aggregator(self.aggregator)
+        aggregator = make_final_aggregator(self.aggregator, make_scorer(self.scoring))
+        return FocalLoss(self.focal_gamma, self.focal_delta), aggregator
 
     def _make_trainer(self) -> BaseTrainer:
         if isinstance(self.trainer, BaseTrainer):
             return clone(self.trainer)
         handed_on = {name: getattr(self, name) for name in HANDED_ON}
         return make_trainer(self.trainer, **handed_on)
-
-    def _check_training(
-        self, X: Any, y: Any, sample_weight: Any
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return predictions (n, p), class codes and weights; set the classes."""
-        labels, known = check_labels(self, y, self.missing_label)
-        checked = check_columns(self, numeric_labels(X, np.unique(labels[known])), reset=True)
-        n = checked.shape[0]
-        check_consistent_length(checked, labels)
-        weights = _check_sample_weight(
-            sample_weight, checked, dtype=np.float64, ensure_non_negative=True
-        )
-        weighted = known & (weights > 0)
-        self.classes_ = np.unique(labels[weighted])
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"y has {len(self.classes_)} class(es) among its {int(weighted.sum())} labelled "
-                f"rows of positive weight ({self.classes_.tolist()}); a classifier needs two."
-            )
-        codes = np.full(n, -1)
-        codes[weighted] = np.searchsorted(self.classes_, labels[weighted])
-        args = len(self.classes_), self.n_classifiers, self.passthrough
-        self._columns = prediction_columns(checked, *args)
-        P = densify(checked, self._columns)
-        if np.isnan(P).all():
-            raise ValueError("X holds no prediction at all: every value is missing.")
-        return P, codes, weights
 
     def _fit_reader(self, P: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> None:
         """Find out what the columns are."""
@@ -298,12 +292,12 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     def _keep_results(self, aggregator: FinalAggregator) -> None:
         """Set the attributes that a user can read off the final aggregator."""
-        self.weights_ = aggregator.weights_
+        self.weights_, self.intercept_ = aggregator.weights_, aggregator.intercept_
         if isinstance(aggregator, PoolFinalAggregator):
             selected = aggregator.selected
-            self.intercept_, self.gate_ = selected.pool.intercept, selected.pool.gates
-            self.calibration_ = selected.pool.calibration
             self.cv_scores_, self.cv_logits_ = selected.cv_scores, selected.cv_logits
+            if isinstance(selected.pool, Pool):
+                self.gate_, self.calibration_ = selected.pool.gates, selected.pool.calibration
 
     def _new_data(self, X: Any) -> EnsembleData:
         check_is_fitted(self, "layout_")
@@ -390,11 +384,6 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         ndarray of shape (n_samples, n_classifiers) or (n_samples, n_classes, n_classifiers)
             Contributions to :meth:`decision_function`; the intercept is shared out in equal parts,
             so that they sum to it over the base learners.
-
-        Raises
-        ------
-        AttributeError
-            If the aggregator is no pool.
         """
         data = self._new_data(X)
         return self._predictor.contributions(data)

@@ -1,17 +1,19 @@
 """Aggregators that predict: fitted on label-free fold-ins, recalibrated, ready for new rows."""
 
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
-from cfe_stack.aggregators import MeanAggregator, WeightedAggregator, classifiers_last
+from cfe_stack.aggregators import WeightedAggregator, classifiers_last
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.gates import Gates
-from cfe_stack.link import IdentityLink, make_link
+from cfe_stack.linear_pool import GREEDY_SELECTION, LINEAR_POOL, LinearPool
+from cfe_stack.link import make_link
 from cfe_stack.losses import FocalLoss
 from cfe_stack.pool_selection import PoolTraining, SelectedPool, select_pool
 from cfe_stack.pools import FAMILIES, fit_scale
+from cfe_stack.selection_scoring import Scorer
 from cfe_stack.trainers.factor_model import FactorModel
 
 FINAL_AGGREGATORS: dict[str, tuple[str, ...]] = {
@@ -19,6 +21,8 @@ FINAL_AGGREGATORS: dict[str, tuple[str, ...]] = {
     "log_pool": ("log_pool",),
     "gated_pool": ("gated_pool",),
     "signed_pool": ("signed_pool",),
+    "linear_pool": ("linear_pool",),
+    "greedy_selection": ("greedy_selection",),
     "mean": (),
     "weighted": (),
 }
@@ -67,6 +71,11 @@ class FoldedIn:
         )
 
     @property
+    def P(self) -> np.ndarray:
+        """Completed probabilities, with the classifiers on the last axis."""
+        return classifiers_last(self.R)
+
+    @property
     def Z_hat(self) -> np.ndarray:
         """Linked reconstruction, with the classifiers on the last axis."""
         return classifiers_last(self.model.reconstruct(self.Y.astype(np.float64)))
@@ -93,15 +102,19 @@ class Target:
 
 
 class FinalAggregator(Protocol):
-    """The contract: raw scores of folded-in instances."""
+    """The contract: raw scores of folded-in instances, and who adds what to them."""
 
     weights_: np.ndarray
+    intercept_: np.ndarray
 
     def fit(self, instances: FoldedIn, target: Target) -> None:
-        """Learn from labelled instances."""
+        """Learn from labelled instances; sets weights (m,) and intercept (1,) or (K,)."""
 
     def scores(self, instances: FoldedIn) -> np.ndarray:
         """Return raw scores (n,) or (n, K)."""
+
+    def contributions(self, instances: FoldedIn) -> np.ndarray:
+        """Return what each classifier adds to the scores, (n, m) or (n, K, m)."""
 
 
 class PoolFinalAggregator:
@@ -110,26 +123,36 @@ class PoolFinalAggregator:
     Parameters
     ----------
     families : tuple of str
+        One linear family, or families of log-odds.
+    scorer : callable, default=None
+        What their strengths are chosen by; None for the log-loss.
     """
 
     selected: SelectedPool
 
-    def __init__(self, families: tuple[str, ...]) -> None:
-        self.families = [FAMILIES[name] for name in families]
+    def __init__(self, families: tuple[str, ...], scorer: Scorer | None = None) -> None:
+        self.scorer = scorer
+        linear = {family.name: family for family in (LINEAR_POOL, GREEDY_SELECTION)}
+        self.linear = families[0] in linear
+        self.families: Any = [(linear | FAMILIES)[name] for name in families]
+
+    def _features(self, instances: FoldedIn) -> np.ndarray:
+        return instances.P if self.linear else instances.Z
 
     def fit(self, instances: FoldedIn, target: Target) -> None:
         """Select and combine the pools."""
         training = PoolTraining(
             self.families,
-            instances.Z,
+            self._features(instances),
             instances.phi,
             target.labels,
             target.frequencies,
             target.loss_weights,
             target.loss,
         )
-        self.selected = select_pool(training, target.folds)
+        self.selected = select_pool(training, target.folds, self.scorer)
         self.weights_ = self.selected.pool.weights
+        self.intercept_ = self.selected.pool.intercept
 
     def expand_cv_logits(self, usable: np.ndarray, otherwise: float | np.ndarray) -> None:
         """Give labelled instances that nobody predicted the prior's out-of-fold score."""
@@ -139,7 +162,11 @@ class PoolFinalAggregator:
 
     def scores(self, instances: FoldedIn) -> np.ndarray:
         """Return the pool's scores."""
-        return self.selected.pool.scores(instances.Z, instances.phi)
+        return self.selected.pool.scores(self._features(instances), instances.phi)
+
+    def contributions(self, instances: FoldedIn) -> np.ndarray:
+        """Return what every classifier adds to the pool's scores."""
+        return self.selected.pool.contributions(self._features(instances), instances.phi)
 
 
 class MeanFinalAggregator:
@@ -148,13 +175,16 @@ class MeanFinalAggregator:
     def fit(self, instances: FoldedIn, target: Target) -> None:
         """Remember the number of classifiers and classes."""
         m, n_classes = len(instances.R), 2 if instances.R.ndim == 2 else instances.R.shape[2]
-        self.average = MeanAggregator(n_classes)
-        self.average.start(m, 0.0)
-        self.weights_ = self.average.weights_
+        self.pool = LinearPool(np.full(m, 1 / m), np.zeros(1 if n_classes == 2 else n_classes))
+        self.weights_, self.intercept_ = self.pool.weights, self.pool.intercept
 
     def scores(self, instances: FoldedIn) -> np.ndarray:
         """Return log-odds (centred log-ratios) of the average."""
-        return self.average.scores(self.average.features(instances.R, IdentityLink()))
+        return self.pool.scores(instances.P, instances.phi)
+
+    def contributions(self, instances: FoldedIn) -> np.ndarray:
+        """Return what every classifier adds to them."""
+        return self.pool.contributions(instances.P, instances.phi)
 
 
 class WeightedFinalAggregator:
@@ -171,20 +201,28 @@ class WeightedFinalAggregator:
         scores = unit.scores(features)[..., None]
         slope, shift = fit_scale(scores, target.labels, target.frequencies, np.ones(1), 1.0)
         self.weights_ = unit.weights_ * slope[0]
-        self.intercept = unit.intercept_ * slope[0] + (shift if several else shift[0])
+        self.intercept_ = unit.intercept_ * slope[0] + shift
 
     def scores(self, instances: FoldedIn) -> np.ndarray:
         """Return w · r̂ + b."""
-        return instances.Z_hat @ self.weights_ + self.intercept
+        features = instances.Z_hat
+        shift = self.intercept_ if features.ndim == 3 else self.intercept_[0]
+        return features @ self.weights_ + shift
+
+    def contributions(self, instances: FoldedIn) -> np.ndarray:
+        """Return w · r̂ of every classifier."""
+        return instances.Z_hat * self.weights_
 
 
-def make_final_aggregator(name: str) -> FinalAggregator:
+def make_final_aggregator(name: str, scorer: Scorer | None = None) -> FinalAggregator:
     """Return the final aggregator called `name`.
 
     Parameters
     ----------
     name : str
         A key of `FINAL_AGGREGATORS`.
+    scorer : callable, default=None
+        What the strengths of pools are chosen by.
 
     Raises
     ------
@@ -197,4 +235,4 @@ def make_final_aggregator(name: str) -> FinalAggregator:
         return MeanFinalAggregator()
     if name == "weighted":
         return WeightedFinalAggregator()
-    return PoolFinalAggregator(FINAL_AGGREGATORS[name])
+    return PoolFinalAggregator(FINAL_AGGREGATORS[name], scorer)

@@ -51,7 +51,10 @@ def predicted_columns(
     if n_classes == 2:
         start, stop = _probability_run(P, codes, passthrough)
         if stop > start:
-            return start, stop, _kind(P[:, start:stop], n_classes, classes)
+            kind = _kind(P[:, start:stop], n_classes, classes)
+            if kind == "margins" and passthrough is None:
+                _warn_about_features_beside_margins(P, codes)
+            return start, stop, kind
     else:
         labels = np.array([_are_codes(column, n_classes, classes) for column in P.T])
         head = int(np.argmin(labels)) if passthrough != "before" and not labels.all() else 0
@@ -59,6 +62,21 @@ def predicted_columns(
         if head or tail:
             return (0, head, "labels") if head >= tail else (p - tail, p, "labels")
     return 0, p, _kind(P, n_classes, classes)
+
+
+def _warn_about_features_beside_margins(P: np.ndarray, codes: np.ndarray) -> None:
+    """Warn where margins stand at one end only: the other columns may well be passthrough."""
+    follows = np.array([_looks_like_margin(column, codes) for column in P.T])
+    runs = int((follows[1:] != follows[:-1]).sum())
+    if runs == 1 and not _in_unit_interval(P[:, ~follows]).all():
+        count, side = int(follows.sum()), "after" if follows[0] else "before"
+        warnings.warn(
+            f"Of {len(follows)} columns, all taken for margins, {len(follows) - count} at one end "
+            f"do not follow the class. If they are passthrough, set n_classifiers={count} and "
+            f"passthrough={side!r}; if they are base learners, layout='margins'.",
+            LayoutWarning,
+            stacklevel=4,
+        )
 
 
 def _given_count(
@@ -83,12 +101,23 @@ def _given_count(
             return start, stop, "blocks"
     if p == m * n_classes:
         _refuse_broken_blocks(P, n_classes)
-    for start, stop in ends(1):
-        columns = P[:, start:stop]
-        labels = _are_labels(columns, n_classes, classes)
-        single = n_classes == 2 and (passthrough is not None or m == p)
-        if labels or single or (n_classes == 2 and _in_unit_interval(columns).all()):
-            return start, stop, _kind(columns, n_classes, classes)
+    found = [
+        (start, stop)
+        for start, stop in ends(1)
+        if (n_classes == 2 and (passthrough is not None or m == p))
+        or _are_labels(P[:, start:stop], n_classes, classes)
+        or (n_classes == 2 and _in_unit_interval(P[:, start:stop]).all())
+    ]
+    if found:
+        start, stop = found[0]
+        if len(set(found)) > 1:
+            warnings.warn(
+                f"n_classifiers={m} fits the first and the last of the {p} columns; the first are "
+                "taken. Set passthrough='after' to say so, or 'before' for the last.",
+                LayoutWarning,
+                stacklevel=4,
+            )
+        return start, stop, _kind(P[:, start:stop], n_classes, classes)
     widths = {"margins": n_classes, "ovo": n_classes * (n_classes - 1) // 2}
     if widths["ovo"] == n_classes:
         del widths["ovo"]

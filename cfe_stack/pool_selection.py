@@ -5,14 +5,18 @@ averaged by their out-of-fold loss instead of picked, families are combined and 
 their averaged out-of-fold scores, and the whole collapses into one pool.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from cfe_stack.calibration import Calibration, calibrate
 from cfe_stack.folds import content_keys
+from cfe_stack.linear_pool import LinearFamily, LinearPool, fit_linear_path
 from cfe_stack.losses import FocalLoss, margins
 from cfe_stack.pools import Family, Pool, fit_path, fit_scale
+from cfe_stack.selection_scoring import Scorer, mean_score
 
 SECOND_LEVEL_PRIOR = 10.0
 """Strength, in observations, of the pull of the families' coefficients towards equal shares."""
@@ -32,9 +36,9 @@ class SelectedPool:
 
     Parameters
     ----------
-    pool : Pool
+    pool : Pool or LinearPool
     cv_scores : dict of str to float
-        Out-of-fold log-loss of every family, averaged along its path.
+        Out-of-fold log-loss, or the scorer's value, of every family, averaged along its path.
     family_shares : dict of str to float
         Coefficients of the second level.
     path_shares : dict of str to ndarray
@@ -44,7 +48,7 @@ class SelectedPool:
         rows that were not needed for the selection, where there are very many.
     """
 
-    pool: Pool
+    pool: Pool | LinearPool
     cv_scores: dict[str, float]
     family_shares: dict[str, float]
     path_shares: dict[str, np.ndarray]
@@ -57,16 +61,16 @@ class PoolTraining:
 
     Parameters
     ----------
-    families : list of Family
+    families : sequence of Family, or one LinearFamily
     Z : ndarray of shape (n, n_classifiers) or (n, n_classes, n_classifiers)
-        Log-odds or centred log-ratios without missing values.
+        Log-odds or centred log-ratios without missing values; probabilities for a linear pool.
     phi : ndarray of shape (n, n_gates)
     labels, frequencies, loss_weights : ndarray of shape (n,)
         Class codes, sample weights, and sample weights × class weights.
     loss : FocalLoss
     """
 
-    families: list[Family]
+    families: Sequence[Family | LinearFamily]
     Z: np.ndarray
     phi: np.ndarray
     labels: np.ndarray
@@ -75,7 +79,13 @@ class PoolTraining:
     loss: FocalLoss
 
     def calibration(self, rows: np.ndarray, scale: np.ndarray) -> Calibration:
-        """Return the calibration of given rows, their frequencies multiplied by `scale`."""
+        """Return the calibration of given rows, their frequencies multiplied by `scale`.
+
+        Linear pools take the probabilities as they are.
+        """
+        m = self.Z.shape[-1]
+        if isinstance(self.families[0], LinearFamily):
+            return Calibration(np.ones(m), np.zeros(m))
         return calibrate(self.Z[rows], self.labels[rows], self.frequencies[rows] * scale)
 
     def paths(
@@ -84,22 +94,28 @@ class PoolTraining:
         scale: np.ndarray | float,
         calibration: Calibration,
         points: list[list[int]] | None = None,
-    ) -> list[list[Pool]]:
+    ) -> list[list[Any]]:
         """Return the pools of every family on given rows, at some or all grid points."""
-        return [
-            fit_path(
+        Z, labels, loss_weights = self.Z[rows], self.labels[rows], self.loss_weights[rows] * scale
+        paths: list[list[Any]] = []
+        for k, family in enumerate(self.families):
+            chosen = None if points is None else points[k]
+            if isinstance(family, LinearFamily):
+                paths.append(fit_linear_path(family, Z, labels, loss_weights, self.loss, chosen))
+                continue
+            path = fit_path(
                 family,
-                self.Z[rows],
+                Z,
                 self.phi[rows],
-                self.labels[rows],
+                labels,
                 self.frequencies[rows] * scale,
-                loss_weights=self.loss_weights[rows] * scale,
+                loss_weights=loss_weights,
                 loss=self.loss,
                 calibration=calibration,
-                points=None if points is None else points[k],
+                points=chosen,
             )
-            for k, family in enumerate(self.families)
-        ]
+            paths.append(path)
+        return paths
 
     def out_of_fold(
         self, rows: np.ndarray, scale: np.ndarray, folds: np.ndarray
@@ -123,7 +139,28 @@ def mean_loss(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> fl
     return float(np.mean(losses))
 
 
-def select_pool(training: PoolTraining, folds: np.ndarray) -> SelectedPool:
+def path_weights(
+    scores: np.ndarray, labels: np.ndarray, weights: np.ndarray, scorer: Scorer | None
+) -> np.ndarray:
+    """Return the share of every grid point: by its out-of-fold loss, or all for the best score.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_points, n_repeats, n[, n_classes])
+    labels, weights : ndarray of shape (n,)
+    scorer : callable or None
+        None for the log-loss.
+    """
+    if scorer is not None:
+        values = [mean_score(scorer, one, labels, weights) for one in scores]
+        return np.eye(len(scores))[int(np.argmax(values))]
+    losses = np.array([mean_loss(one, labels, weights) for one in scores])
+    return np.exp(losses.min() - losses)
+
+
+def select_pool(
+    training: PoolTraining, folds: np.ndarray, scorer: Scorer | None = None
+) -> SelectedPool:
     """Fit every family along its path and combine them.
 
     Parameters
@@ -131,6 +168,8 @@ def select_pool(training: PoolTraining, folds: np.ndarray) -> SelectedPool:
     training : PoolTraining
     folds : ndarray of shape (n_repeats, n)
         Inner folds of every row.
+    scorer : callable, default=None
+        What grid points are chosen by; None averages them by their log-loss.
 
     Returns
     -------
@@ -143,13 +182,15 @@ def select_pool(training: PoolTraining, folds: np.ndarray) -> SelectedPool:
     path_shares, averaged, cv_scores = {}, [], {}
     out_of_fold = training.out_of_fold(rows, scale, folds[:, rows])
     for name, scores in zip(names, out_of_fold, strict=True):
-        losses = np.array([mean_loss(one, labels, weights) for one in scores])
-        shares = np.exp(losses.min() - losses)
+        shares = path_weights(scores, labels, weights, scorer)
         if len(rows) < len(training.labels):
             shares[shares < NEGLIGIBLE_SHARE * shares.sum()] = 0.0
         path_shares[name] = shares / shares.sum()
         averaged.append(np.tensordot(path_shares[name], scores, axes=1))
-        cv_scores[name] = mean_loss(averaged[-1], labels, weights) / float(weights.sum())
+        if scorer is None:
+            cv_scores[name] = mean_loss(averaged[-1], labels, weights) / float(weights.sum())
+        else:
+            cv_scores[name] = mean_score(scorer, averaged[-1], labels, weights)
 
     stacked, n_repeats = np.stack(averaged, axis=-1), len(folds)
     beta, shift = fit_scale(
@@ -163,14 +204,14 @@ def select_pool(training: PoolTraining, folds: np.ndarray) -> SelectedPool:
     everyone = np.arange(len(training.labels))
     final = training.paths(everyone, 1.0, training.calibration(rows, scale), points)
     pools = [
-        Pool.average(path, path_shares[name][chosen])
+        type(path[0]).average(path, path_shares[name][chosen])
         for name, path, chosen in zip(names, final, points, strict=True)
     ]
     cv_logits = np.full((len(training.labels), *training.Z.shape[1:-1]), np.nan)
     # one intercept broadcasts over the rows, one per class over the classes
     cv_logits[rows] = stacked.mean(axis=0) @ beta + shift
     return SelectedPool(
-        pool=Pool.average(pools, beta).shifted(shift),
+        pool=type(pools[0]).average(pools, beta).shifted(shift),
         cv_scores=cv_scores,
         family_shares=dict(zip(names, beta.tolist(), strict=True)),
         path_shares=path_shares,

@@ -1,6 +1,7 @@
 """Projected Newton for penalised losses of scores that are linear in a few coefficients."""
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
@@ -122,14 +123,28 @@ def _quadratic_step(
     return step
 
 
+class Problem(Protocol):
+    """What :func:`minimize_pool` needs of a problem."""
+
+    @property
+    def nonnegative(self) -> np.ndarray:
+        """Mask (p,) of the coefficients that may not be negative."""
+
+    def value(self, theta: np.ndarray) -> float:
+        """Return what is minimised."""
+
+    def gradient_and_hessian(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return gradient (p,) and positive semidefinite Hessian (p, p)."""
+
+
 def minimize_pool(
-    problem: PoolProblem, start: np.ndarray, *, max_steps: int = 100, tol: float = 1e-9
+    problem: Problem, start: np.ndarray, *, max_steps: int = 100, tol: float = 1e-9
 ) -> np.ndarray:
     """Return the minimiser of `problem`, by Newton steps on the constrained quadratic model.
 
     Parameters
     ----------
-    problem : PoolProblem
+    problem : Problem
     start : ndarray of shape (p,)
         A feasible point; a neighbour on a regularisation path saves steps.
     max_steps : int, default=100

@@ -110,20 +110,12 @@ class Predictor:
     def contributions(self, data: EnsembleData) -> np.ndarray:
         """Return what every classifier adds to the scores, (n, m) or (n, K, m).
 
-        The intercept is shared out in equal parts.
-
-        Raises
-        ------
-        AttributeError
-            If the aggregator is no pool.
+        The intercept is shared out in equal parts; instances without any prediction have equal
+        parts of the prior's score.
         """
-        if not isinstance(self.aggregator, PoolFinalAggregator):
-            raise AttributeError(
-                "Contributions are those of an opinion pool; this aggregator is none. Use "
-                "aggregator='auto' or another pool."
-            )
-        instances = FoldedIn.of(data, self.model).gated(self.gates)
-        pool = self.aggregator.selected.pool
-        parts = pool.contributions(instances.Z, instances.phi)
-        shared = pool.intercept if parts.ndim == 2 else pool.intercept[:, None]
-        return parts + shared / parts.shape[-1]
+        parts = self.aggregator.contributions(FoldedIn.of(data, self.model).gated(self.gates))
+        intercept = self.aggregator.intercept_
+        parts = parts + (intercept if parts.ndim == 2 else intercept[:, None]) / parts.shape[-1]
+        empty = ~observed(data.R).any(axis=0)
+        parts[empty] = np.asarray(prior_scores(self.prior))[..., None] / parts.shape[-1]
+        return parts

@@ -334,7 +334,7 @@ def test_labels_reach_the_factors_through_label_aware_confidence_only():
     np.testing.assert_array_equal(factors(data, **free), factors(swapped, **free))
     np.testing.assert_array_equal(factors(data, **free), factors(data, label_aware_alpha=0.0))
     assert np.abs(factors(data) - factors(swapped)).max() > 1e-3
-    by_name = factors(data, confidence="label_aware", **free)
+    by_name = factors(data, confidence="label_aware")
     np.testing.assert_array_equal(by_name, factors(data))
 
 

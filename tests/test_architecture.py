@@ -17,8 +17,8 @@ FLOORS = {
     "leaves": {
         "aggregators", "blocks", "calibration", "confidence", "dask_chunks", "datasets",
         "ensemble_data", "extras", "folds", "gates", "layout", "layout_detection", "lazy_matrix",
-        "link", "losses", "meta_features", "pool_selection", "pool_solver", "pools",
-        "score_calibration",
+        "linear_pool", "link", "losses", "meta_features", "pool_selection", "pool_solver", "pools",
+        "score_calibration", "selection_scoring", "training_rows",
     },
     "objective": {"objective"},
     "trainers": {"trainers"},

@@ -23,6 +23,8 @@ SETTINGS = {
     "trainer": {"trainer": TRAINER, "aggregator": "log_pool"},
     "gated": {"aggregator": "gated_pool", "link": "identity", "confidence": "label_aware", "cv": 2},
     "signed": {"aggregator": "signed_pool", "focal_gamma": 2.0, "confidence": "adaptive", "cv": 2},
+    "linear": {"aggregator": "linear_pool", "scoring": "neg_log_loss", "cv": 2},
+    "greedy": {"aggregator": "greedy_selection", "cv": 2},
     "mean": {"aggregator": "mean", "confidence": "calibration"},
     "weighted": {
         "aggregator": "weighted",
@@ -32,7 +34,6 @@ SETTINGS = {
         "focal_gamma": 0.5,
     },
 }
-POOLS = [name for name in SETTINGS if name not in ("mean", "weighted")]
 
 
 # scikit-learn checks with random numbers, which are no predictions: their layout is a guess
@@ -163,12 +164,12 @@ def test_something_is_learned(classifier, problem):
     assert np.isfinite(classifier.decision_function(P)).all()
 
 
-@pytest.mark.parametrize("name", POOLS)
-def test_pools_explain_themselves(name, problem):
+def test_classifiers_explain_themselves(classifier, problem):
     P, codes, _ = problem
-    model = CFEnsembleClassifier(**SETTINGS[name]).fit(P, codes)
+    model = classifier.fit(P, codes)
     np.testing.assert_allclose(model.explain(P).sum(axis=-1), model.decision_function(P))
-    assert (model.weights_ >= 0).all() or name in ("default", "signed")
+    signed = ("auto", "signed_pool", "weighted")
+    assert (model.weights_ >= 0).all() or model.aggregator in signed
 
 
 def test_fitting_is_silent_and_touches_no_global_state(classifier, problem, capsys):

@@ -157,7 +157,7 @@ def test_the_mean_of_extreme_probabilities_stays_finite():
 def test_the_weighted_aggregator_is_logistic_regression_on_the_reconstruction(n_classes):
     instances, labels, _ = folded_in(n_classes)
     aggregator = fitted("weighted", instances, target(labels))
-    scores = instances.Z_hat @ aggregator.weights_ + aggregator.intercept
+    scores = instances.Z_hat @ aggregator.weights_ + aggregator.intercept_
     np.testing.assert_allclose(aggregator.scores(instances), scores)
     proba = probabilities(scores)
     residual = proba - np.eye(n_classes)[labels]

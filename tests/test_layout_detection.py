@@ -92,6 +92,25 @@ def test_margins_are_not_taken_for_features_nor_features_for_margins(side):
     assert predicted_columns(both, codes, 2, None, None, None) == (start, start + 4, "class1")
 
 
+@pytest.mark.parametrize("side", ["after", "before"])
+def test_features_beside_margins_are_pointed_out(side):
+    margins, codes, _ = stacked(4, 300, layout="margins", skill=1.5)
+    features = RNG.normal(size=(300, 3))
+    both = np.column_stack([margins, features] if side == "after" else [features, margins])
+    with pytest.warns(LayoutWarning, match=f"3 at one end .*n_classifiers=4.*'{side}'"):
+        assert predicted_columns(both, codes, 2, None, None, None) == (0, 7, "margins")
+    # a weak base learner among better ones is no such pattern
+    weak = np.column_stack([margins, features[:, :1], margins])
+    assert predicted_columns(weak, codes, 2, None, None, None) == (0, 9, "margins")
+
+
+def test_a_count_that_fits_both_ends_takes_the_first_with_a_warning():
+    P, codes, _ = stacked(4, 80)
+    with pytest.warns(LayoutWarning, match="n_classifiers=3 fits the first and the last of the 4"):
+        assert predicted_columns(P, codes, 2, 3, None, None) == (0, 3, "class1")
+    assert predicted_columns(P, codes, 2, 3, "before", None) == (1, 4, "class1")
+
+
 def test_columns_in_the_unit_interval_that_are_no_probabilities_are_scores_with_a_warning():
     codes = np.arange(90) % 3
     with pytest.warns(LayoutWarning, match=r"in \[0, 1\] but hold no class probabilities of 3"):

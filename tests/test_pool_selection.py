@@ -54,7 +54,7 @@ def out_of_fold(family, Z, phi, labels, weights, folds):
 @pytest.mark.parametrize("folds", [FOLDS, TWICE], ids=["once", "twice"])
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_the_steps_are_those_of_the_method(n_classes, folds):
-    """METHOD.md 7.2, steps 2 to 5, once more and naively."""
+    """Folds, paths, averages, second level and collapse, once more and naively."""
     data = Z, phi, labels, weights = problem(n_classes)
     chosen = select(ALL, *data, folds)
     averaged, pools = [], []

@@ -1,4 +1,4 @@
-"""METHOD.md 8: the weight collapse of the sources, to the digits, and its four cures."""
+"""The weight collapse of the sources, to the digits, and its four cures."""
 
 import warnings
 from pathlib import Path

@@ -14,14 +14,7 @@ from cfe_stack.confidence import Adaptive, ConfidenceName, make_confidence
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.link import LinkName
 from cfe_stack.losses import ClassWeight, Schedule, margins, probabilities
-from cfe_stack.trainers.base import (
-    BaseTrainer,
-    Supervision,
-    check_integer,
-    check_real,
-    spectral_factors,
-    start_model,
-)
+from cfe_stack.trainers.base import BaseTrainer, Supervision, spectral_factors, start_model
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.history import TrainingHistory
 from cfe_stack.trainers.labelled import LabelledFeatures
@@ -31,6 +24,7 @@ from cfe_stack.trainers.majorization import (
     check_majorizable,
 )
 from cfe_stack.trainers.normal_equations import ClassifierEquations
+from cfe_stack.trainers.parameters import check_flag, check_integer, check_real
 from cfe_stack.trainers.passes import Passes, check_engine
 from cfe_stack.trainers.sweep import (
     StartFactors,
@@ -307,10 +301,24 @@ class CFEnsembleTrainer(BaseTrainer):
             raise ValueError(
                 f"supervision must be 'confidence' or 'majorize', got {self.supervision!r}."
             )
+        check_flag("use_label_aware_confidence", self.use_label_aware_confidence)
+        if self.confidence == "label_aware" and not self._label_aware:
+            raise ValueError(
+                "confidence='label_aware' needs use_label_aware_confidence=True and "
+                "supervision='confidence'; got "
+                f"use_label_aware_confidence={self.use_label_aware_confidence!r} and "
+                f"supervision={self.supervision!r}. Pass confidence='certainty' to go without "
+                "labels."
+            )
         check_integer("max_iter", self.max_iter, 1)
         check_integer("freeze_aggregator_iters", self.freeze_aggregator_iters, 0)
         check_real("tol", self.tol, 0)
         check_engine(self.n_jobs, self.store_instance_factors)
+
+    @property
+    def _label_aware(self) -> bool:
+        """Whether labels raise the weight of cells in training."""
+        return self.use_label_aware_confidence and self.supervision == "confidence"
 
     def _make_aggregator(self, data: EnsembleData) -> Aggregator:
         if self.supervision == "majorize":
@@ -324,7 +332,7 @@ class CFEnsembleTrainer(BaseTrainer):
         """Return a model, and the equations of the instance factors to start from."""
         strategy = make_confidence(
             self.confidence,
-            label_aware=self.use_label_aware_confidence and self.supervision == "confidence",
+            label_aware=self._label_aware,
             label_aware_alpha=self.label_aware_alpha,
             adaptive_shares=self.adaptive_shares,
         )

@@ -2,10 +2,12 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,29 +20,18 @@ from cfe_stack.meta_features import warn_about_count, warn_about_missing
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.history import TrainingHistory
 from cfe_stack.trainers.labelled import LabelledFeatures
+from cfe_stack.trainers.parameters import check_flag, check_integer, check_real, check_seed
 from cfe_stack.trainers.supervision import Supervision
 
 CONSTANT_PREDICTIONS = 1e-3
 """Predictions that span less than this do not tell instances apart."""
+MOST_MOMENTS = 600
+"""Principal axes of more rows than this are found by Lanczos iterations."""
 EMPTY_ROWS = "they get the class frequencies of training"
 
 
 class CollapsedAggregatorWarning(UserWarning):
     """The aggregator's weights are all ≤ 0, or its predictions do not vary."""
-
-
-def check_real(name: str, value: Any, low: float, high: float = np.inf) -> None:
-    """Raise ValueError unless `value` is a real number in [low, high]."""
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not (number and np.isfinite(value) and low <= value <= high):
-        allowed = f">= {low:g}" if high == np.inf else f"in [{low:g}, {high:g}]"
-        raise ValueError(f"{name} must be a number {allowed}, got {value!r}.")
-
-
-def check_integer(name: str, value: Any, low: int) -> None:
-    """Raise ValueError unless `value` is an integer of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise ValueError(f"{name} must be an integer >= {low}, got {value!r}.")
 
 
 def start_model(trainer: "BaseTrainer", data: EnsembleData, strategy: Confidence) -> FactorModel:
@@ -74,10 +65,19 @@ def spectral_factors(model: FactorModel, data: EnsembleData) -> np.ndarray:
     (Mazumder, Hastie, Tibshirani, JMLR 2010, lemma 6).
     """
     latent_dim, n_rows = model.factors.shape
-    moments = np.zeros((n_rows, n_rows))
-    for part in data.map(model.second_moments):
-        moments += part
-    values, vectors = np.linalg.eigh(moments)
+
+    def times_moments(vectors: np.ndarray) -> np.ndarray:
+        product = np.zeros((n_rows, vectors.size // n_rows))
+        for part in data.map(partial(model.moments_times, vectors.reshape(n_rows, -1))):
+            product += part
+        return product
+
+    if n_rows <= MOST_MOMENTS or latent_dim >= n_rows:
+        values, vectors = np.linalg.eigh(times_moments(np.eye(n_rows)))
+    else:
+        # the moments of thousands of rows would neither fit nor be decomposed in time
+        moments = LinearOperator((n_rows, n_rows), matvec=times_moments, dtype=np.float64)
+        values, vectors = eigsh(moments, k=latent_dim, v0=np.ones(n_rows))
     singular_values = np.sqrt(np.maximum(values[::-1][:latent_dim], 0.0))
     lengths = np.sqrt(np.maximum(singular_values - model.lambda_reg, 0.0))
     factors = np.zeros((latent_dim, n_rows))
@@ -106,6 +106,9 @@ class BaseTrainer(BaseEstimator):
     aggregator_lr: float
     link: Any
     standardize: bool
+    init_prior: bool
+    random_state: Any
+    verbose: int
 
     def check_parameters(self) -> None:
         """Raise ValueError where a parameter is out of range."""
@@ -113,6 +116,10 @@ class BaseTrainer(BaseEstimator):
         check_real("rho", self.rho, 0, 1)
         check_real("lambda_reg", self.lambda_reg, 0)
         check_real("aggregator_lr", self.aggregator_lr, 0)
+        for name in ("use_class_weights", "init_prior", "standardize"):
+            check_flag(name, getattr(self, name))
+        check_seed(self.random_state)
+        check_integer("verbose", self.verbose, 0)
         make_link(self.link, 2)
         for progress in (0.0, 1.0):
             gamma = self.focal_gamma(progress) if callable(self.focal_gamma) else self.focal_gamma

@@ -86,10 +86,10 @@ class FactorModel:
             Z = (Z - self.shift[:, None].astype(Z.dtype)) / self.scale[:, None].astype(Z.dtype)
         return Z if complete or not np.isnan(Z).any() else np.nan_to_num(Z, nan=0.0)
 
-    def second_moments(self, block: Block) -> np.ndarray:
-        """Return Z Zᵀ (n_rows, n_rows) of a block, instances counted by their sample weights."""
+    def moments_times(self, vectors: np.ndarray, block: Block) -> np.ndarray:
+        """Return Z Zᵀ · `vectors` (n_rows, k) of a block, instances counted by sample weights."""
         Z = self.linked(block.R).astype(np.float64)
-        return (Z * block.sample_weight) @ Z.T
+        return (Z * block.sample_weight) @ (Z.T @ vectors)
 
     def weights(self, block: Block, *, use_labels: bool) -> np.ndarray:
         """Return the weights (n_classifiers, n) of a block's cells."""

@@ -1,0 +1,82 @@
+"""What the strengths of pools are chosen by: the log-loss, or any scorer of scikit-learn."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import get_scorer, get_scorer_names
+
+from cfe_stack.losses import probabilities
+
+Scorer = Callable[..., float]
+
+
+class _GivenScores(ClassifierMixin, BaseEstimator):
+    """A fitted classifier whose input is its own raw scores, so that scorers can be asked."""
+
+    def __init__(self, n_classes: int) -> None:
+        self.n_classes = n_classes
+        self.classes_ = np.arange(n_classes)
+
+    def decision_function(self, X: np.ndarray) -> np.ndarray:
+        """Return the scores."""
+        return X
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return their probabilities."""
+        return probabilities(X)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Return the most probable class codes."""
+        return probabilities(X).argmax(axis=1)
+
+
+def make_scorer(scoring: Any) -> Scorer | None:
+    """Return the scorer that `scoring` names, None for the log-loss.
+
+    Parameters
+    ----------
+    scoring : None, str or callable
+        A name of :func:`sklearn.metrics.get_scorer_names`, or ``scorer(estimator, X, y)``, which
+        has to take `sample_weight` too if `fit` is given any.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+    """
+    if scoring is None or callable(scoring):
+        return scoring
+    if isinstance(scoring, str) and scoring in get_scorer_names():
+        return get_scorer(scoring)
+    raise ValueError(
+        "scoring must be None (log-loss), a name of sklearn.metrics.get_scorer_names() or a "
+        f"callable(estimator, X, y), got {scoring!r}."
+    )
+
+
+def mean_score(
+    scorer: Scorer, scores: np.ndarray, labels: np.ndarray, weights: np.ndarray
+) -> float:
+    """Return the scorer's value for raw scores, averaged over repeats; greater is better.
+
+    Parameters
+    ----------
+    scorer : callable
+    scores : ndarray of shape (n_repeats, n) or (n_repeats, n, n_classes)
+    labels : ndarray of shape (n,)
+        Class codes; what the scorer sees as y.
+    weights : ndarray of shape (n,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cfe_stack.selection_scoring import make_scorer, mean_score
+    >>> scores, labels = np.array([[-1.0, 2.0, 1.0]]), np.array([0, 1, 0])
+    >>> mean_score(make_scorer("roc_auc"), scores, labels, np.ones(3))
+    1.0
+    """
+    estimator = _GivenScores(2 if scores.ndim == 2 else scores.shape[2])
+    given = {} if np.ptp(weights) == 0 else {"sample_weight": weights}
+    return float(np.mean([scorer(estimator, one, labels, **given) for one in scores]))

@@ -1,0 +1,36 @@
+"""Checks of single parameters: what was given, what is allowed."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+
+def check_real(name: str, value: Any, low: float, high: float = np.inf) -> None:
+    """Raise ValueError unless `value` is a real number in [low, high]."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not (number and np.isfinite(value) and low <= value <= high):
+        allowed = f">= {low:g}" if high == np.inf else f"in [{low:g}, {high:g}]"
+        raise ValueError(f"{name} must be a number {allowed}, got {value!r}.")
+
+
+def check_integer(name: str, value: Any, low: int) -> None:
+    """Raise ValueError unless `value` is an integer of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+        raise ValueError(f"{name} must be an integer >= {low}, got {value!r}.")
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
+
+
+def check_seed(value: Any) -> None:
+    """Raise ValueError unless `value` can seed a random number generator."""
+    try:
+        check_random_state(value)
+    except ValueError as error:
+        raise ValueError(
+            f"random_state must be an integer in [0, 2**32), a RandomState or None, got {value!r}."
+        ) from error
