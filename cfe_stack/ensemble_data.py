@@ -265,6 +265,10 @@ def _place(mask: np.ndarray, start: int) -> str:
 def _check_cells(block: Block) -> int:
     """Refuse infinite and out-of-range values of a block; return its number of missing cells."""
     R = block.R
+    lowest, highest = np.fmin.reduce(R, axis=None), np.fmax.reduce(R, axis=None)
+    inside = -RANGE_TOLERANCE <= lowest and highest <= 1 + RANGE_TOLERANCE
+    if inside and R.ndim == 2 and not np.isnan(R.sum()):
+        return 0
     if np.isinf(R).any():
         raise ValueError(
             f"R holds an infinite value at {_place(np.isinf(R), block.start)}; allowed are "

@@ -23,7 +23,8 @@ FLOORS = {
     "objective": {"objective"},
     "trainers": {"trainers"},
     "classifier": {
-        "adapters", "classifier", "column_reader", "displays", "final_aggregators", "predictor",
+        "adapters", "classifier", "column_reader", "complete_rows", "displays",
+        "final_aggregators", "predictor",
     },
     "stacking": {"comparison", "demo", "report", "stacking"},
     "command line": {"cli"},

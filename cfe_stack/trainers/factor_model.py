@@ -204,12 +204,12 @@ class FactorModel:
         """Return the linked reconstruction (m, n) or (m, n, K) of instance factors."""
         return self.unstandardise(self.predicted(Y))
 
-    def complete(self, data: EnsembleData, Y: np.ndarray) -> np.ndarray:
+    def complete(self, data: EnsembleData | Block, Y: np.ndarray) -> np.ndarray:
         """Return R as float64 with its missing cells filled in; others stay as they are.
 
         Parameters
         ----------
-        data : EnsembleData
+        data : EnsembleData or Block
         Y : ndarray of shape (latent_dim, n_instances)
             The label-free fold-in of `data`.
 
@@ -218,10 +218,12 @@ class FactorModel:
         ndarray of shape (n_classifiers, n_instances) or (n_classifiers, n_instances, n_classes)
         """
         completed = np.array(data.R, dtype=np.float64)
-        for block in data.blocks():
-            holes = ~block.observed
-            if holes.any():
-                factors = Y[:, block.start : block.stop].astype(np.float64)
-                filled = self.link.inverse(self.reconstruct(factors))
-                completed[:, block.start : block.stop][holes] = filled[holes]
+        if data.is_complete:
+            return completed
+        first, blocks = (data.start, [data]) if isinstance(data, Block) else (0, data.blocks())
+        for block in blocks:
+            if not block.is_complete:
+                here, holes = slice(block.start - first, block.stop - first), ~block.observed
+                filled = self.link.inverse(self.reconstruct(Y[:, here].astype(np.float64)))
+                completed[:, here][holes] = filled[holes]
         return completed
