@@ -17,6 +17,7 @@ from cfe_stack.linear_pool import LinearFamily, LinearPool, fit_linear_path
 from cfe_stack.losses import FocalLoss, margins
 from cfe_stack.pools import Family, Pool, fit_path, fit_scale
 from cfe_stack.selection_scoring import Scorer, mean_score
+from cfe_stack.threads import each
 
 SECOND_LEVEL_PRIOR = 10.0
 """Strength, in observations, of the pull of the families' coefficients towards equal shares."""
@@ -123,13 +124,17 @@ class PoolTraining:
         """Return scores (n_points, n_repeats, n_rows[, K]) of every family, from other folds."""
         shape = (len(folds), len(rows), *self.Z.shape[1:-1])
         results = [np.empty((len(family.grid), *shape)) for family in self.families]
-        for repeat, fold in ((r, f) for r in range(len(folds)) for f in np.unique(folds[r])):
+
+        def hold_out(where: tuple[int, int]) -> None:
+            repeat, fold = where
             held_out = folds[repeat] == fold
             test, training = rows[held_out], (rows[~held_out], scale[~held_out])
             fitted = self.paths(*training, self.calibration(*training))
             for scores, path in zip(results, fitted, strict=True):
                 for k, pool in enumerate(path):
                     scores[k, repeat, held_out] = pool.scores(self.Z[test], self.phi[test])
+
+        each(hold_out, [(r, f) for r in range(len(folds)) for f in np.unique(folds[r]).tolist()])
         return results
 
 

@@ -18,7 +18,7 @@ FLOORS = {
         "aggregators", "blocks", "calibration", "confidence", "dask_chunks", "datasets",
         "ensemble_data", "extras", "folds", "gates", "layout", "layout_detection", "lazy_matrix",
         "linear_pool", "link", "losses", "meta_features", "pool_selection", "pool_solver", "pools",
-        "score_calibration", "selection_scoring", "training_rows",
+        "score_calibration", "selection_scoring", "threads", "training_rows",
     },
     "objective": {"objective"},
     "trainers": {"trainers"},

@@ -3,7 +3,7 @@ import time
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_info
 
 from cfe_stack import CFEnsembleTrainer, EnsembleData
 from cfe_stack.datasets import make_ensemble
@@ -11,7 +11,6 @@ from cfe_stack.trainers.passes import (
     LARGEST_BLOCK,
     RUN_BLOCKS,
     Passes,
-    n_threads,
     pass_block_size,
 )
 
@@ -96,13 +95,6 @@ def test_threads_have_workspaces_of_their_own():
     assert len(seen) == 2
     assert all(len(of_a_thread) == 1 for of_a_thread in seen.values())
     assert len(set.union(*seen.values())) == 2
-
-
-def test_without_a_number_there_are_as_many_threads_as_blas_may_use():
-    with threadpool_limits(1):
-        assert n_threads(None) == 1
-    assert n_threads(4) == 4
-    assert n_threads(-1) >= 1
 
 
 @pytest.mark.parametrize("value", [0, True, 1.5, "all"])

@@ -9,14 +9,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import numpy as np
-from joblib import effective_n_jobs
-from threadpoolctl import ThreadpoolController
 
 from cfe_stack.ensemble_data import Block, EnsembleData
+from cfe_stack.threads import n_threads, one_blas_thread
 from cfe_stack.trainers.workspace import Workspace
 
 Result = TypeVar("Result")
@@ -38,32 +37,6 @@ def pass_block_size(data: EnsembleData, latent_dim: int) -> int:
     return min(LARGEST_BLOCK, data.block_size(numbers / CACHE_SHARE))
 
 
-@lru_cache(maxsize=1)
-def _blas() -> Any:
-    """Return the controller of the BLAS libraries that NumPy and SciPy have loaded."""
-    return ThreadpoolController().select(user_api="blas")
-
-
-def n_threads(n_jobs: int | None) -> int:
-    """Return the number of threads that `n_jobs` stands for.
-
-    Parameters
-    ----------
-    n_jobs : int or None
-        None for as many as BLAS may use, so that ``OMP_NUM_THREADS``, ``threadpool_limits`` and
-        joblib's limit on its workers all hold; −1 for every processor.
-
-    Examples
-    --------
-    >>> from cfe_stack.trainers.passes import n_threads
-    >>> n_threads(3)
-    3
-    """
-    if n_jobs is not None:
-        return effective_n_jobs(n_jobs)
-    return max((library["num_threads"] for library in _blas().info()), default=1)
-
-
 def check_engine(n_jobs: Any, store: Any) -> None:
     """Raise ValueError for a number of threads or a storing rule that is none."""
     counts = isinstance(n_jobs, (int, np.integer)) and not isinstance(n_jobs, bool) and n_jobs != 0
@@ -78,7 +51,7 @@ def check_engine(n_jobs: Any, store: Any) -> None:
 
 def _on_worker(function: Callable[..., Result], blocks: Iterator[Block], extra: Any) -> Result:
     """Do on a chunk's worker what a thread does for a run."""
-    with _blas().limit(limits=1):
+    with one_blas_thread():
         return function(blocks, Workspace(), extra)
 
 
@@ -88,7 +61,7 @@ class Passes:
     Parameters
     ----------
     n_jobs : int or None, default=None
-        Number of threads, see :func:`n_threads`.
+        Number of threads, see :func:`cfe_stack.threads.n_threads`.
 
     Examples
     --------
@@ -110,7 +83,7 @@ class Passes:
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(_blas().limit(limits=1))
+        self._stack.enter_context(one_blas_thread())
         return self
 
     def __exit__(self, *error: object) -> None:
