@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from cfe_stack.gates import linear_gate
 from cfe_stack.link import Link, make_link
 from cfe_stack.losses import FocalLoss, margin_directions, margins
 from cfe_stack.pool_solver import PoolProblem, minimize_pool
@@ -173,6 +174,45 @@ class LogPoolAggregator:
         self.weights_, self.intercept_ = solve_weights(
             self, features, labels, weights, loss, np.full(m, 1 / m), self.strength, True
         )
+
+
+class GatedPoolAggregator:
+    """A logarithmic opinion pool whose weights depend on the instance: w + φ(r̂) g.
+
+    The gate φ is tanh of a linear function of the reconstruction, hence of the instance's factors,
+    as in the pools of :mod:`cfe_stack.pools`. Joint descent trains it.
+
+    Parameters
+    ----------
+    gate : ndarray of shape (n_classifiers,)
+        Change g of the weights per unit of φ.
+    direction : ndarray of shape (n_classifiers,) or (n_classes, n_classifiers)
+    offset : ndarray of shape (1,)
+    """
+
+    def __init__(self, gate: np.ndarray, direction: np.ndarray, offset: np.ndarray) -> None:
+        self.gate_, self.direction, self.offset = gate, direction, offset
+        self.link = make_link("logit", 2 if direction.ndim == 1 else len(direction))
+
+    def features(self, Z_hat: np.ndarray, link: Link) -> np.ndarray:
+        """Return log-odds (centred log-ratios), and the same times the gate, side by side."""
+        phi = linear_gate(classifiers_last(Z_hat), self.direction, self.offset)
+        Z = classifiers_last(self.link.forward(link.inverse(Z_hat)))
+        return np.concatenate([Z, Z * phi.reshape((-1,) + (1,) * (Z.ndim - 1))], axis=-1)
+
+    def start(self, n_classifiers: int, intercept: float | np.ndarray) -> None:
+        """Set weights 1/m and the given intercept."""
+        self.weights_ = np.full(n_classifiers, 1 / n_classifiers)
+        self.intercept_ = intercept
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Return (w + φ g) · z + b."""
+        return features @ np.concatenate([self.weights_, self.gate_]) + self.intercept_
+
+    def update(
+        self, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
+    ) -> None:
+        """Do nothing: the descent moves it."""
 
 
 def weight_gradient(

@@ -285,7 +285,8 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
             len(self.classes_),
             self.layout,
             n_classifiers=self.n_classifiers,
-            passthrough=None if cut_out else self.passthrough,
+            # a count may have left passthrough columns among those that were cut out
+            passthrough=None if cut_out and self.n_classifiers is None else self.passthrough,
             classes=self.classes_,
         )
         self._reader = ColumnReader.fit(self.layout_, P, codes, weights)

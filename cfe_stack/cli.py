@@ -3,15 +3,15 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import cfe_stack
+from cfe_stack.blend_command import add_blend_parser
+from cfe_stack.command_options import CANNOT_START, INTERRUPTED, SUCCESS, add_running_options
+from cfe_stack.compare_command import add_compare_parser
 from cfe_stack.datasets import load_demo_problems
 from cfe_stack.demo import format_scores, run_demo
 from cfe_stack.extras import MissingExtraError
-
-SUCCESS = 0
-CANNOT_START = 2
-INTERRUPTED = 130
 
 DESCRIPTION = """\
 Combine the predictions of many classifiers by collaborative filtering: learn which
@@ -22,6 +22,10 @@ EPILOG = """\
 example:
   cfe-stack demo            nine learners, three problems, about a minute on two cores
   cfe-stack demo --help     what the demo does and what its figures mean
+  cfe-stack compare DIR     what combines these predictions best, with tests
+  cfe-stack blend --oof oof --test test --target train.csv:sold --out submission.csv
+                            one blend of the predictions in two folders
+  cfe-stack blend --help    what the files hold
 """
 
 DEMO_DESCRIPTION = """\
@@ -67,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     code : int
-        Exit code: 0 for success, 2 where a package is missing, 130 after an interruption.
+        Exit code: 0 for success, 1 where something in the files is wrong, 2 where a package is
+        missing, 130 after an interruption.
 
     Raises
     ------
@@ -86,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        return _demo(arguments)
+        return int(arguments.run(arguments))
     except MissingExtraError as error:
         print(f"cfe-stack: {error}", file=sys.stderr)
         return CANNOT_START
@@ -104,6 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cfe-stack {cfe_stack.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_demo(commands)
+    add_blend_parser(commands)
+    add_compare_parser(commands)
+    return parser
+
+
+def _add_demo(commands: Any) -> None:
     demo = commands.add_parser(
         "demo",
         help="compare CF-Ensemble with what people use today, on real data",
@@ -111,24 +123,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=DEMO_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    demo.add_argument(
-        "--seed", type=_seed, default=0, help="seed of the folds and the learners (default: 0)"
-    )
-    demo.add_argument(
-        "--n-jobs",
-        type=_n_jobs,
-        default=-1,
-        metavar="N",
-        help="folds that run side by side, one core each; -1 takes all cores (default: -1)",
-    )
-    demo.add_argument(
-        "--no-progress",
-        "--quiet",
-        dest="progress",
-        action="store_false",
-        help="show no progress bar; there is none either where stderr is no terminal",
-    )
-    return parser
+    demo.set_defaults(run=_demo)
+    add_running_options(demo, seeds="the folds and the learners")
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -142,15 +138,3 @@ def _demo(arguments: argparse.Namespace) -> int:
     print(format_scores(scores, problems))
     print(f"\n{LEGEND}")
     return SUCCESS
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 0 to 2**32 - 1")
-    return int(text)
-
-
-def _n_jobs(text: str) -> int:
-    if text != "-1" and not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a positive integer nor -1")
-    return int(text)

@@ -9,7 +9,7 @@ best single learner is the one with the lowest log-loss on them, so its choice n
 row.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -35,7 +35,7 @@ from threadpoolctl import threadpool_limits
 
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.datasets import DemoProblem, load_demo_problems
-from cfe_stack.extras import import_extra
+from cfe_stack.extras import import_extra, progress_bar
 
 Learner = tuple[str, ClassifierMixin]
 
@@ -183,7 +183,7 @@ def run_demo(
         for problem in problems
     ]
     results = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks)
-    shown = _progress_bar(results, len(tasks)) if progress else results
+    shown = progress_bar(results, len(tasks), "demo", progress, unit="fold")
     position = {problem.name: place for place, problem in enumerate(problems)}
     return sorted(
         (score for scores in shown for score in scores),
@@ -329,12 +329,3 @@ def _metrics(y: NDArray[np.int64], proba: NDArray[np.float64]) -> tuple[float, f
         float(roc_auc_score(truth, score, average="macro")),
         float(average_precision_score(truth, score, average="macro")),
     )
-
-
-def _progress_bar(results: Iterable[list[DemoScore]], total: int) -> Iterable[list[DemoScore]]:
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return results
-    # disable=None hides the bar where stderr is no terminal.
-    return tqdm(results, total=total, desc="demo", unit="fold", leave=False, disable=None)

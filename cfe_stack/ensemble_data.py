@@ -183,11 +183,23 @@ class EnsembleData:
         size = self.block_size() if size is None else size
         end = self.n_instances if stop is None else min(stop, self.n_instances)
         for first in range(start, end, size):
-            here = slice(first, min(first + size, end))
-            C = None if self.C is None else self.C[:, here]
-            weights = None if self.sample_weight is None else self.sample_weight[here]
-            R, labels = self.R[:, here], self.labels[here]
-            yield make_block(first, R, labels, C, weights, self.is_complete)
+            yield self.block_of(slice(first, min(first + size, end)), first)
+
+    def block_of(self, rows: slice | np.ndarray, start: int = 0) -> Block:
+        """Return the given instances as a block of their own, which begins at `start`.
+
+        Parameters
+        ----------
+        rows : slice or ndarray of int
+        start : int, default=0
+
+        Returns
+        -------
+        Block
+        """
+        C = None if self.C is None else self.C[:, rows]
+        weights = None if self.sample_weight is None else self.sample_weight[rows]
+        return make_block(start, self.R[:, rows], self.labels[rows], C, weights, self.is_complete)
 
     def map(self, function: Callable[[Block], Result]) -> Iterator[Result]:
         """Yield what a function makes of every block, in their order.

@@ -1,7 +1,11 @@
 """Optional packages: loaded when they are needed, and named plainly when they are missing."""
 
 import importlib
+from collections.abc import Iterable
 from types import ModuleType
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
 class MissingExtraError(ImportError):
@@ -62,3 +66,44 @@ def import_extra(module: str, *, extra: str) -> ModuleType:
             f"{module} is installed but its compiled library does not load ({error}): "
             f"install what it names with the system's package manager."
         ) from error
+
+
+def progress_bar(
+    items: Iterable[Item],
+    total: int,
+    description: str,
+    progress: bool = True,
+    unit: str = "it",
+) -> Iterable[Item]:
+    """Return `items`, with a progress bar on stderr while they are gone through.
+
+    There is no bar where `progress` is off, where stderr is no terminal, or where tqdm is not
+    installed: nobody needs it for the result.
+
+    Parameters
+    ----------
+    items : iterable
+    total : int
+        How many items there are.
+    description, unit : str
+        What is done, and what an item is.
+    progress : bool, default=True
+
+    Returns
+    -------
+    iterable
+
+    Examples
+    --------
+    >>> from cfe_stack.extras import progress_bar
+    >>> list(progress_bar(range(3), 3, "count", progress=False))
+    [0, 1, 2]
+    """
+    if not progress:
+        return items
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return items
+    # disable=None hides the bar where stderr is no terminal
+    return tqdm(items, total=total, desc=description, unit=unit, leave=False, disable=None)

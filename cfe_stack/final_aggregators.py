@@ -135,12 +135,16 @@ class PoolFinalAggregator:
         One linear family, or families of log-odds.
     scorer : callable, default=None
         What their strengths are chosen by; None for the log-loss.
+    progress : bool, default=False
+        Show a progress bar over the inner folds.
     """
 
     selected: SelectedPool
 
-    def __init__(self, families: tuple[str, ...], scorer: Scorer | None = None) -> None:
-        self.scorer = scorer
+    def __init__(
+        self, families: tuple[str, ...], scorer: Scorer | None = None, progress: bool = False
+    ) -> None:
+        self.scorer, self.progress = scorer, progress
         linear = {family.name: family for family in (LINEAR_POOL, GREEDY_SELECTION)}
         self.linear = families[0] in linear
         self.families: Any = [(linear | FAMILIES)[name] for name in families]
@@ -158,6 +162,7 @@ class PoolFinalAggregator:
             target.frequencies,
             target.loss_weights,
             target.loss,
+            self.progress,
         )
         self.selected = select_pool(training, target.folds, self.scorer)
         self.weights_ = self.selected.pool.weights
@@ -223,7 +228,9 @@ class WeightedFinalAggregator:
         return instances.Z_hat * self.weights_
 
 
-def make_final_aggregator(name: str, scorer: Scorer | None = None) -> FinalAggregator:
+def make_final_aggregator(
+    name: str, scorer: Scorer | None = None, progress: bool = False
+) -> FinalAggregator:
     """Return the final aggregator called `name`.
 
     Parameters
@@ -232,6 +239,8 @@ def make_final_aggregator(name: str, scorer: Scorer | None = None) -> FinalAggre
         A key of `FINAL_AGGREGATORS`.
     scorer : callable, default=None
         What the strengths of pools are chosen by.
+    progress : bool, default=False
+        Show a progress bar while pools are selected.
 
     Raises
     ------
@@ -244,4 +253,4 @@ def make_final_aggregator(name: str, scorer: Scorer | None = None) -> FinalAggre
         return MeanFinalAggregator()
     if name == "weighted":
         return WeightedFinalAggregator()
-    return PoolFinalAggregator(FINAL_AGGREGATORS[name], scorer)
+    return PoolFinalAggregator(FINAL_AGGREGATORS[name], scorer, progress)

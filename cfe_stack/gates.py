@@ -1,7 +1,7 @@
 """Gates: functions of an instance that decide whom a pool trusts, from label-free factors."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.special import softmax, xlogy
@@ -11,6 +11,27 @@ def mean_entropy(Z: np.ndarray) -> np.ndarray:
     """Return the entropy of the average prediction of centred log-ratios (n, K, m)."""
     average = softmax(Z, axis=1).mean(axis=2)
     return -xlogy(average, average).sum(axis=1)
+
+
+def linear_gate(values: Any, direction: Any, offset: Any, xp: Any = np) -> Any:
+    """Return tanh of a linear function of every instance's reconstruction, of shape (n,).
+
+    Parameters
+    ----------
+    values : ndarray or torch.Tensor of shape (n, m) or (n, K, m)
+    direction : ndarray or torch.Tensor of shape (m,) or (K, m)
+    offset : ndarray or torch.Tensor of shape (1,)
+    xp : module, default=numpy
+        The array library: ``numpy`` or ``torch``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cfe_stack.gates import linear_gate
+    >>> linear_gate(np.array([[0.5, 0.5], [1.0, 3.0]]), np.ones(2), np.array([-1.0])).round(3)
+    array([0.   , 0.995])
+    """
+    return xp.tanh((values * direction).reshape(len(values), -1).sum(1) + offset[0])
 
 
 @dataclass(frozen=True, eq=False)

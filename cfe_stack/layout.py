@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cfe_stack.ensemble_data import ROW_SUM_TOLERANCE
+from cfe_stack.ensemble_data import ROW_SUM_TOLERANCE, EnsembleData
 from cfe_stack.layout_detection import LayoutWarning, detect_orientation, predicted_columns
 
 LAYOUTS: dict[str, str] = {
@@ -335,3 +335,33 @@ def check_values(layout: StackLayout, P: np.ndarray) -> None:
                     f"{ROW_SUM_TOLERANCE}. If the columns are something else, pass the layout:\n"
                     f"{describe_layouts()}"
                 )
+
+
+def stacked_columns(data: EnsembleData) -> tuple[np.ndarray, str]:
+    """Return what a stack would hand to its final estimator, and the layout to tell it.
+
+    Parameters
+    ----------
+    data : EnsembleData
+
+    Returns
+    -------
+    columns : ndarray of shape (n_instances, n_classifiers) or (n_instances, m · n_classes)
+        NaN where a cell is missing or has no weight.
+    layout : {"class1", "blocks"}
+
+    Examples
+    --------
+    >>> from cfe_stack import EnsembleData
+    >>> from cfe_stack.layout import stacked_columns
+    >>> stacked_columns(EnsembleData([[0.2, 0.7], [0.4, 0.9]]))
+    (array([[0.2, 0.4],
+           [0.7, 0.9]]), 'class1')
+    """
+    R = data.R
+    if data.C is not None:
+        hidden = np.asarray(data.C) == 0
+        R = np.where(hidden if R.ndim == 2 else hidden[:, :, None], np.nan, R)
+    if R.ndim == 2:
+        return R.T, "class1"
+    return R.transpose(1, 0, 2).reshape(data.n_instances, -1), "blocks"

@@ -13,6 +13,8 @@ from scipy import sparse
 from cfe_stack.extras import import_extra
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+GATHERED_AT_ONCE = 1 << 12
+"""Single instances are picked from runs of this length."""
 KEPT_CHUNKS = 4
 """Chunks that are kept after they were read: threads read neighbouring ones."""
 
@@ -108,9 +110,11 @@ class LazyMatrix:
 
     def __getitem__(self, key: tuple[Any, slice]) -> np.ndarray:
         rows, instances = key
+        if not isinstance(instances, slice) or instances.step not in (None, 1):
+            return self._gather(np.arange(self.shape[1])[instances])[rows]
         if self._starts is None:
             return self.read(key)
-        start, stop, step = instances.indices(self.shape[1])
+        start, stop, _ = instances.indices(self.shape[1])
         first = int(np.searchsorted(self._starts, start, side="right")) - 1
         last = int(np.searchsorted(self._starts, stop, side="left"))
         parts = []
@@ -118,9 +122,22 @@ class LazyMatrix:
             offset = self._starts[k]
             parts.append(self._chunk(k)[:, max(start - offset, 0) : stop - offset])
         whole = np.concatenate(parts, axis=1) if len(parts) != 1 else parts[0]
-        return whole[rows, ::step]
+        return whole[rows]
 
-    def read(self, key: tuple[Any, slice]) -> np.ndarray:
+    def _gather(self, instances: np.ndarray) -> np.ndarray:
+        """Return single instances, in the order given."""
+        everyone = slice(None)
+        if hasattr(self.source, "to_delayed"):  # dask gathers where the chunks are
+            return self.read((everyone, instances))
+        gathered = np.empty((self.shape[0], len(instances), *self.shape[2:]), dtype=self.dtype)
+        spans = instances // GATHERED_AT_ONCE
+        for span in np.unique(spans):
+            first, here = int(span) * GATHERED_AT_ONCE, spans == span
+            part = self[everyone, first : first + GATHERED_AT_ONCE]
+            gathered[:, here] = part[:, instances[here] - first]
+        return gathered
+
+    def read(self, key: tuple[Any, Any]) -> np.ndarray:
         """Return a slice of the source as an array."""
         return self.as_read(np.asarray(self.source[key]))
 

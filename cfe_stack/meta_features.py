@@ -126,7 +126,7 @@ def check_labels(
             "is None."
         )
     y = column_or_1d(y, warn=True)
-    missing = np.array([_is_missing(v) for v in y.tolist()], dtype=bool)
+    missing = np.array([is_missing(v) for v in y.tolist()], dtype=bool)
     if isinstance(missing_label, str) and missing_label == "auto":
         missing |= _marked_minus_one(y, missing)
     elif missing_label is not None:
@@ -140,7 +140,8 @@ def check_labels(
     return y, ~missing
 
 
-def _is_missing(label: Any) -> bool:
+def is_missing(label: Any) -> bool:
+    """Return whether a label is None, NaN, or pandas' mark of a missing value."""
     try:
         return label is None or bool(label != label)
     except TypeError:  # pandas.NA is equal to nothing and different from nothing

@@ -135,7 +135,7 @@ def test_fold_in_of_a_training_row_is_its_instance_factor(kind, link):
 
 def test_constant_predictions_are_a_collapse():
     data = EnsembleData(np.full((4, 30), 0.3), np.arange(30) % 2)
-    with pytest.warns(CollapsedAggregatorWarning, match="the predictions are constant"):
+    with pytest.warns(CollapsedAggregatorWarning, match="its predictions are constant"):
         fitted(data)
 
 
@@ -345,3 +345,20 @@ def test_verbosity_goes_to_the_log_alone(caplog, capsys):
         fitted(ensemble(), max_iter=5, verbose=2)
     assert [record.args[0] for record in caplog.records] == [0, 2, 4]
     assert capsys.readouterr() == ("", "")
+
+
+def test_class_weights_follow_their_schedule():
+    data, seen = ensemble(), []
+
+    def share(progress):
+        seen.append(progress)
+        return 1 - progress
+
+    ends = {
+        given: fitted(data, use_class_weights=given, max_iter=9, tol=0).history_["supervised"]
+        for given in (True, False, share)
+    }
+    assert sorted(set(seen)) == [k / 8 for k in range(9)]
+    assert ends[share][0] == pytest.approx(ends[True][0], rel=1e-12)
+    assert ends[share][-1] == pytest.approx(ends[False][-1], rel=0.05)
+    assert np.abs(ends[share][4] - [ends[True][4], ends[False][4]]).min() > 1e-6

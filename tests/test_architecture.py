@@ -15,10 +15,12 @@ PACKAGE = Path(__file__).parents[1] / "cfe_stack"
 # circle; a package (trainers) is one room with all its modules.
 FLOORS = {
     "leaves": {
-        "aggregators", "blocks", "calibration", "confidence", "dask_chunks", "datasets",
-        "ensemble_data", "extras", "folds", "gates", "layout", "layout_detection", "lazy_matrix",
-        "linear_pool", "link", "losses", "meta_features", "pool_selection", "pool_solver", "pools",
-        "score_calibration", "selection_scoring", "threads", "training_rows",
+        "aggregators", "blends", "blocks", "bootstrap", "calibration", "command_options",
+        "comparison_page", "comparison_splits", "comparison_statistics", "confidence",
+        "dask_chunks", "datasets", "ensemble_data", "extras", "folds", "gates", "layout",
+        "layout_detection", "lazy_matrix", "linear_pool", "link", "losses", "meta_features",
+        "metrics", "pool_selection", "pool_solver", "pools", "report_page", "score_calibration",
+        "selection_scoring", "suspicion", "threads", "training_rows",
     },
     "objective": {"objective"},
     "trainers": {"trainers"},
@@ -26,15 +28,20 @@ FLOORS = {
         "adapters", "classifier", "column_reader", "complete_rows", "displays",
         "final_aggregators", "predictor",
     },
-    "stacking": {"comparison", "demo", "report", "stacking"},
+    "stacking": {
+        "advice", "blend_command", "compare_command", "comparison", "comparison_plots",
+        "comparison_problems", "comparison_result", "comparison_run", "comparison_scores",
+        "comparison_verdict", "contenders", "demo", "dynamic_selection", "leakage", "optimism",
+        "report", "stacking", "submission",
+    },
     "command line": {"cli"},
     "entry": {"__main__"},
 }  # fmt: skip
 CORE = {"numpy", "scipy", "sklearn", "joblib", "threadpoolctl"}
 TORCH_ROOM = "cfe_stack.trainers.pytorch"
 INSIDE_FUNCTIONS = {
-    "catboost", "dask", "distributed", "lightgbm", "matplotlib", "mlxtend", "pandas", "polars",
-    "pyarrow", "tqdm", "xgboost",
+    "catboost", "dask", "deslib", "distributed", "lightgbm", "matplotlib", "mlxtend", "pandas",
+    "polars", "pyarrow", "tqdm", "xgboost",
 }  # fmt: skip
 
 

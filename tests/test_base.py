@@ -19,7 +19,8 @@ from cfe_stack import (
 from cfe_stack.confidence import Uniform
 from cfe_stack.datasets import make_ensemble
 from cfe_stack.losses import instance_weights, prior_log_odds, probabilities
-from cfe_stack.trainers.base import Supervision, spectral_factors, start_model
+from cfe_stack.trainers.base import spectral_factors, start_model
+from cfe_stack.trainers.supervision import Supervision
 
 KINDS = {"binary": (2, 0.0), "binary, missing": (2, 0.3), "three classes, missing": (3, 0.2)}
 every_trainer = pytest.mark.parametrize("make", TRAINERS.values(), ids=TRAINERS)

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from importlib.util import find_spec
 
 import joblib
 import numpy as np
@@ -34,6 +35,8 @@ SETTINGS = {
         "focal_gamma": 0.5,
     },
 }
+if find_spec("torch"):
+    SETTINGS["pytorch"] = {"trainer": "pytorch"}
 
 
 # scikit-learn checks with random numbers, which are no predictions: their layout is a guess

@@ -76,7 +76,8 @@ def test_nothing_of_the_matrix_reaches_this_process_in_training(monkeypatch):
 
     R, labels, _ = ensemble()
     with dask.config.set(scheduler="synchronous"):
-        monkeypatch.setattr("cfe_stack.lazy_matrix.LazyMatrix.__getitem__", read_here)
+        # single instances are gathered for the check of a collapse
+        monkeypatch.setattr("cfe_stack.lazy_matrix.LazyMatrix._chunk", read_here)
         fitted = trainer(standardize=True, confidence="adaptive").fit(
             EnsembleData(in_chunks(R), labels)
         )

@@ -1,9 +1,10 @@
+import io
 import math
 import sys
 
 import pytest
 
-from cfe_stack.extras import MissingExtraError, import_extra
+from cfe_stack.extras import MissingExtraError, import_extra, progress_bar
 
 
 def write_module(folder, monkeypatch, text):
@@ -40,3 +41,25 @@ def test_an_error_inside_the_package_is_not_swallowed(tmp_path, monkeypatch):
     write_module(tmp_path, monkeypatch, "raise ValueError('a bug of theirs')")
     with pytest.raises(ValueError, match="a bug of theirs"):
         import_extra("brittle_booster", extra="boosting")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("progress", "stream"), [(True, Terminal()), (False, Terminal())])
+def test_a_bar_is_shown_where_somebody_can_see_it(monkeypatch, progress, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert list(progress_bar(range(3), 3, "count", progress)) == [0, 1, 2]
+    assert ("count" in stream.getvalue()) == progress
+
+
+def test_there_is_no_bar_in_a_file_nor_without_tqdm(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert list(progress_bar(range(3), 3, "count")) == [0, 1, 2]
+    assert sys.stderr.getvalue() == ""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert list(progress_bar(range(3), 3, "count")) == [0, 1, 2]
+    assert sys.stderr.getvalue() == ""

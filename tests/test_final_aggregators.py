@@ -1,3 +1,6 @@
+import io
+import sys
+
 import numpy as np
 import pytest
 from scipy.special import expit, logit, softmax
@@ -175,3 +178,21 @@ def test_the_weighted_aggregator_is_logistic_regression_on_the_reconstruction(n_
 def test_unknown_names_are_refused_with_the_known_ones(name):
     with pytest.raises(ValueError, match="aggregator must be one of .*'auto'.*'weighted'"):
         make_final_aggregator(name)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_pool_shows_its_progress_where_it_is_asked_to(monkeypatch, progress):
+    pytest.importorskip("tqdm")
+    instances, labels, _ = folded_in()
+    given = target(labels)
+    quiet = fitted("log_pool", instances, given)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    aggregator = make_final_aggregator("log_pool", progress=progress)
+    aggregator.fit(instances, given)
+    assert ("inner folds" in sys.stderr.getvalue()) == progress
+    np.testing.assert_array_equal(aggregator.weights_, quiet.weights_)

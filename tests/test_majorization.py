@@ -2,9 +2,14 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from cfe_stack import CFEnsembleClassifier, CFEnsembleTrainer, EnsembleData
+from cfe_stack import (
+    CFEnsembleClassifier,
+    CFEnsemblePyTorchTrainer,
+    CFEnsembleTrainer,
+    EnsembleData,
+)
 from cfe_stack.datasets import make_ensemble
-from cfe_stack.losses import FocalLoss, LinearSchedule
+from cfe_stack.losses import FocalLoss, LinearSchedule, margins
 from cfe_stack.trainers.majorization import (
     MajorizedAggregator,
     bound_curvature,
@@ -28,21 +33,38 @@ def problem(seed=0, n=150, **settings):
     return EnsembleData(made.R, labels, sample_weight=weights)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 2.0, 5.0])
 @pytest.mark.parametrize("label", [0, 1])
-def test_the_parabola_touches_the_loss_and_lies_above_it(label):
-    loss, others = FocalLoss(), np.linspace(-50, 50, 1001)
+def test_the_parabola_touches_the_loss_and_lies_above_it(label, gamma):
+    loss, others = FocalLoss(gamma), np.linspace(-50, 50, 1001)
     sign = 2 * label - 1
     for score in SCORES[np.abs(SCORES) < 100]:
-        h, tau = bound_curvature(score), bound_target(score, label)
+        here = np.array([score])
+        h, tau = bound_curvature(here, loss)[0], bound_target(here, np.array([label]), loss)[0]
         offset = loss.value(sign * score) - h / 2 * (score - tau) ** 2
         gap = h / 2 * (others - tau) ** 2 + offset - loss.value(sign * others)
         assert gap.min() > -1e-10
         assert h * (score - tau) == pytest.approx(sign * loss.derivative(np.array(sign * score)))
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("n_classes", [3, 6])
+def test_the_paraboloid_of_many_classes_lies_above_the_loss(n_classes, gamma):
+    rng, loss = np.random.default_rng(0), FocalLoss(gamma)
+    for size in (0.1, 2.0, 20.0):
+        scores = size * rng.normal(size=(400, n_classes))
+        labels = rng.integers(n_classes, size=400)
+        h, tau = bound_curvature(scores, loss), bound_target(scores, labels, loss)
+        for step in (1e-3, 0.1, 3.0, 30.0):
+            others = scores + step * rng.normal(size=scores.shape)
+            rise = h / 2 * ((others - tau) ** 2 - (scores - tau) ** 2).sum(axis=1)
+            before, after = (loss.value(margins(s, labels)) for s in (scores, others))
+            assert (before + rise - after).min() > -1e-9 * max(1.0, size * step)
+
+
 def test_the_parabola_is_finite_everywhere():
     assert np.isfinite(bound_curvature(SCORES)).all()
-    assert np.isfinite(bound_target(SCORES, np.ones(len(SCORES)))).all()
+    assert np.isfinite(bound_target(SCORES, np.ones(len(SCORES), dtype=int))).all()
     assert bound_curvature(SCORES).max() <= 0.25 + 1e-15
 
 
@@ -56,10 +78,13 @@ def test_the_parabola_is_finite_everywhere():
         {"link": "logit", "init": "spectral"},
         {"use_class_weights": False, "init_prior": False, "confidence": "calibration"},
         {"latent_dim": 10, "confidence": "adaptive"},
+        {"focal_gamma": 2.0},
+        {"focal_gamma": 0.5, **STANDARD},
     ],
 )
-def test_the_full_objective_never_rises(settings, rho, missing_rate):
-    data = problem(missing_rate=missing_rate)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_full_objective_never_rises(n_classes, settings, rho, missing_rate):
+    data = problem(missing_rate=missing_rate, n_classes=n_classes)
     objectives = majorizing(rho=rho, **settings).fit(data).history_["objective"]
     assert np.diff(objectives).max() <= 1e-12 * objectives[0]
     assert objectives[-1] < 0.95 * objectives[0]
@@ -121,8 +146,9 @@ def test_free_factors_absorb_the_labels():
     ("settings", "message"),
     [
         ({"supervision": "labels"}, "supervision must be 'confidence' or 'majorize'"),
-        ({"focal_gamma": 2.0}, r"needs the logistic loss \(focal_gamma=0\), got 2.0"),
-        ({"focal_gamma": LinearSchedule(0.0, 1.0)}, "needs the logistic loss"),
+        ({"focal_gamma": LinearSchedule(0.0, 1.0)}, "needs a constant focal_gamma"),
+        ({"use_class_weights": LinearSchedule(0.0, 1.0)}, "needs constant class weights"),
+        ({"focal_gamma": 2.0, "focal_gradient": "reweighted"}, "needs focal_gradient='exact'"),
         ({"aggregator_type": "mean"}, "needs aggregator_type='weighted', got 'mean'"),
         ({"rho": 0.0}, "needs rho > 0"),
     ],
@@ -132,10 +158,19 @@ def test_what_has_no_parabola_is_refused(settings, message):
         majorizing(**settings).fit(problem())
 
 
-def test_three_classes_are_refused():
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_it_ends_where_joint_descent_ends(gamma):
+    pytest.importorskip("torch")
     made = make_ensemble(4, 60, 3, random_state=0)
-    with pytest.raises(ValueError, match="needs two classes, R has 3"):
-        majorizing().fit(EnsembleData(made.R, made.labels))
+    data = EnsembleData(made.R, np.where(np.arange(60) % 3 == 0, -1, made.labels))
+    settings = {"latent_dim": 2, "rho": 0.9, "init": "spectral", "focal_gamma": gamma, "tol": 0}
+    settings |= STANDARD
+    als = CFEnsembleTrainer(supervision="majorize", max_iter=800, **settings).fit(data)
+    joint = CFEnsemblePyTorchTrainer(
+        optimizer="lbfgs", dtype="float64", instance_factors="free", max_epochs=15, **settings
+    ).fit(data)
+    ends = [model.history_["objective"].min() for model in (als, joint)]
+    assert ends[0] == pytest.approx(ends[1], rel=0.01)
 
 
 def test_the_classifier_refits_on_label_free_factors():

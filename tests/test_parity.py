@@ -6,18 +6,19 @@ from implementations import LOSSES
 from scipy.special import logit
 
 from cfe_stack import CFEnsemblePyTorchTrainer, CFEnsembleTrainer, EnsembleData
-from cfe_stack.aggregators import make_aggregator
+from cfe_stack.aggregators import GatedPoolAggregator, make_aggregator
 from cfe_stack.datasets import make_ensemble
 from cfe_stack.link import make_link
 from cfe_stack.losses import FocalLoss, margin_directions, margins
-from cfe_stack.trainers.base import Supervision
 from cfe_stack.trainers.joint import (
+    Gate,
     JointArrays,
     JointObjective,
     JointParameters,
     joint_scores,
     linked_values,
 )
+from cfe_stack.trainers.supervision import Supervision
 
 torch = pytest.importorskip("torch")
 
@@ -86,6 +87,27 @@ def test_scores_agree_with_the_aggregators(kind, n_classes, link):
         values = linked_values(array(rows), 4, array(np.ones((1, 1))), array(np.zeros((1, 1))))
         w = array(np.full(4, 0.25))
         scores = joint_scores(kind, made_link, values, w, array(b), xp)
+        np.testing.assert_allclose(np.asarray(scores), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("link", ["identity", "logit"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_scores_agree_with_the_gated_aggregator(n_classes, link):
+    made, rng = make_ensemble(4, 30, n_classes, random_state=0), np.random.default_rng(0)
+    made_link = make_link(link, n_classes)
+    Z = made_link.forward(made.R)
+    rows = Z if n_classes == 2 else np.moveaxis(Z, 2, 1).reshape(-1, 30)
+    direction = rng.normal(size=4 if n_classes == 2 else (3, 4))
+    gate, offset, b = rng.normal(size=4), rng.normal(size=1), np.array([0.3, -0.1, 0.2])
+    b = b[:1] if n_classes == 2 else b
+    aggregator = GatedPoolAggregator(gate, direction, offset)
+    aggregator.start(4, float(b[0]) if n_classes == 2 else b)
+    expected = aggregator.scores(aggregator.features(Z, made_link))
+    for xp, array in ((np, np.asarray), (torch, torch.tensor)):
+        values = linked_values(array(rows), 4, array(np.ones((1, 1))), array(np.zeros((1, 1))))
+        opened = Gate(array(gate), array(direction), array(offset))
+        w = array(np.full(4, 0.25))
+        scores = joint_scores("gated_pool", made_link, values, w, array(b), xp, opened)
         np.testing.assert_allclose(np.asarray(scores), expected, rtol=1e-12, atol=1e-12)
 
 

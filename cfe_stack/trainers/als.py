@@ -14,7 +14,7 @@ from cfe_stack.confidence import Adaptive, ConfidenceName, make_confidence
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.link import LinkName
 from cfe_stack.losses import ClassWeight, Schedule, margins, probabilities
-from cfe_stack.trainers.base import BaseTrainer, Supervision, spectral_factors, start_model
+from cfe_stack.trainers.base import BaseTrainer, spectral_factors, start_model
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.history import TrainingHistory
 from cfe_stack.trainers.labelled import LabelledFeatures
@@ -26,6 +26,7 @@ from cfe_stack.trainers.majorization import (
 from cfe_stack.trainers.normal_equations import ClassifierEquations
 from cfe_stack.trainers.parameters import check_flag, check_integer, check_real
 from cfe_stack.trainers.passes import Passes, check_engine
+from cfe_stack.trainers.supervision import Supervision
 from cfe_stack.trainers.sweep import (
     StartFactors,
     Sweep,
@@ -79,8 +80,9 @@ class CFEnsembleTrainer(BaseTrainer):
     supervision : {"confidence", "majorize"}, default="confidence"
         How labels reach the factors: by label-aware confidence, or by the supervised part of the
         objective itself (see Notes), in which case label-aware confidence is off.
-    use_class_weights : bool, default=True
-        Weigh the supervised loss by `class_weight`.
+    use_class_weights : bool or callable, default=True
+        Weigh the supervised loss by `class_weight`; a schedule from progress in [0, 1] to the power
+        of those weights, from 0 (none) to 1 (whole), brings them in or out over training.
     class_weight : dict or "balanced", default="balanced"
     focal_gamma : float or callable, default=0.0
         Focusing parameter, or a schedule from progress in [0, 1] to one, such as
@@ -136,7 +138,7 @@ class CFEnsembleTrainer(BaseTrainer):
     sklearn.exceptions.ConvergenceWarning
         If `max_iter` sweeps were not enough for `tol`.
     CollapsedAggregatorWarning
-        If the aggregator ends with weights that are all ≤ 0, or with constant predictions.
+        If the aggregator ends with constant predictions, or turns the ranking over.
 
     Notes
     -----
@@ -146,9 +148,9 @@ class CFEnsembleTrainer(BaseTrainer):
     .. math:: x_u = (Y C_u Y^T + \lambda I)^{-1} Y C_u z_u, \qquad
         y_i = (X C_i X^T + \lambda I)^{-1} X C_i z_i.
 
-    ``supervision="majorize"`` descends on the full objective, which then never rises: the logistic
-    loss of two classes is replaced by a parabola above it that touches it at the current scores,
-    and enters the normal equations as one more row (:mod:`cfe_stack.trainers.majorization`). The
+    ``supervision="majorize"`` descends on the full objective, which then never rises: the loss is
+    replaced by a parabola above it that touches it at the current scores, and enters the normal
+    equations as one more classifier (:mod:`cfe_stack.trainers.majorization`). The
     instance factors absorb the labels, so an aggregator that is to predict new instances has to be
     fitted on label-free fold-ins, as :class:`cfe_stack.CFEnsembleClassifier` does.
 
@@ -186,7 +188,7 @@ class CFEnsembleTrainer(BaseTrainer):
         use_label_aware_confidence: bool = True,
         label_aware_alpha: float = 1.0,
         supervision: Literal["confidence", "majorize"] = "confidence",
-        use_class_weights: bool = True,
+        use_class_weights: bool | Schedule = True,
         class_weight: ClassWeight = "balanced",
         focal_gamma: float | Schedule = 0.0,
         focal_delta: float | None = None,
@@ -250,14 +252,15 @@ class CFEnsembleTrainer(BaseTrainer):
         self._aggregator, self.history_ = aggregator, TrainingHistory()
         for name in KEPT & vars(self).keys():
             delattr(self, name)
-        keep = keeps_factors(self.store_instance_factors, self.latent_dim, data)
+        majorize = self.supervision == "majorize"
+        keep = keeps_factors(self.store_instance_factors, self.latent_dim, data, majorize)
         Y: Any = None
-        if keep or self.supervision == "majorize":
+        if keep or majorize:
             Y = np.empty((self.latent_dim, data.n_instances), dtype=data.R.dtype)
         with Passes(self.n_jobs) as passes:
             model, equations = self._start(data, passes)
             majorizer = None
-            if self.supervision == "majorize":
+            if majorize:
                 majorizer = Majorizer.of(self, data, supervision, aggregator)
             for sweep in range(self.max_iter):
                 # the first sweep has no scores yet for a parabola to touch
@@ -283,10 +286,7 @@ class CFEnsembleTrainer(BaseTrainer):
         if keep:
             self.instance_factors_ = Y
             self.transductive_proba_ = probabilities(self._scores(Y, predicted))
-            self._warn_if_collapsed(self.transductive_proba_, supervision)
-        else:
-            features = LabelledFeatures.of(model, aggregator, passed.labelled)
-            self._warn_if_collapsed(probabilities(features.scores()), supervision)
+        self._warn_if_collapsed(data, supervision)
         return self
 
     def check_parameters(self) -> None:
@@ -322,7 +322,7 @@ class CFEnsembleTrainer(BaseTrainer):
 
     def _make_aggregator(self, data: EnsembleData) -> Aggregator:
         if self.supervision == "majorize":
-            check_majorizable(self, data)
+            check_majorizable(self)
             return MajorizedAggregator()
         return make_aggregator(
             self.aggregator_type, data.n_classes, self.aggregator_lr, self.aggregator_solver
@@ -351,10 +351,11 @@ class CFEnsembleTrainer(BaseTrainer):
         self, sweep: int, model: FactorModel, passed: Sweep, supervision: Supervision
     ) -> None:
         """Move the aggregator, and log the objective at the point reached."""
-        supervised, loss = 0.0, supervision.loss_at(sweep / max(self.max_iter - 1, 1))
+        progress = sweep / max(self.max_iter - 1, 1)
+        supervised, loss = 0.0, supervision.loss_at(progress)
         if supervision.known.any():
             features = LabelledFeatures.of(model, self._aggregator, passed.labelled)
-            labels, weights = supervision.labels, supervision.weights
+            labels, weights = supervision.labels, supervision.weights_at(progress)
             if sweep >= self.freeze_aggregator_iters:
                 self._aggregator.update(features, labels, weights, loss)
             margin = margins(features.scores(), labels)

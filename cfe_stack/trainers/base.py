@@ -13,25 +13,26 @@ from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack.aggregators import Aggregator, MeanAggregator
 from cfe_stack.confidence import Confidence
-from cfe_stack.ensemble_data import Block, EnsembleData, default_names
+from cfe_stack.ensemble_data import Block, EnsembleData, default_names, observed
 from cfe_stack.link import make_link
 from cfe_stack.losses import FocalLoss, Schedule, prior_log_odds, probabilities
 from cfe_stack.meta_features import warn_about_count, warn_about_missing
+from cfe_stack.trainers.collapse import collapse_symptom, plain_average
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.history import TrainingHistory
 from cfe_stack.trainers.labelled import LabelledFeatures
 from cfe_stack.trainers.parameters import check_flag, check_integer, check_real, check_seed
 from cfe_stack.trainers.supervision import Supervision
 
-CONSTANT_PREDICTIONS = 1e-3
-"""Predictions that span less than this do not tell instances apart."""
+MOST_RANKED = 5000
+"""Labelled instances that are looked at for a collapse, if there are more."""
 MOST_MOMENTS = 600
 """Principal axes of more rows than this are found by Lanczos iterations."""
 EMPTY_ROWS = "they get the class frequencies of training"
 
 
 class CollapsedAggregatorWarning(UserWarning):
-    """The aggregator's weights are all ≤ 0, or its predictions do not vary."""
+    """The aggregator's predictions do not vary, or turn the ranking of the instances over."""
 
 
 def start_model(trainer: "BaseTrainer", data: EnsembleData, strategy: Confidence) -> FactorModel:
@@ -97,7 +98,7 @@ class BaseTrainer(BaseEstimator):
     latent_dim: int
     rho: float
     lambda_reg: float
-    use_class_weights: bool
+    use_class_weights: bool | Schedule
     class_weight: Any
     focal_gamma: float | Schedule
     focal_delta: float | None
@@ -116,14 +117,18 @@ class BaseTrainer(BaseEstimator):
         check_real("rho", self.rho, 0, 1)
         check_real("lambda_reg", self.lambda_reg, 0)
         check_real("aggregator_lr", self.aggregator_lr, 0)
-        for name in ("use_class_weights", "init_prior", "standardize"):
+        for name in ("init_prior", "standardize"):
             check_flag(name, getattr(self, name))
+        if not callable(self.use_class_weights):
+            check_flag("use_class_weights", self.use_class_weights)
         check_seed(self.random_state)
         check_integer("verbose", self.verbose, 0)
         make_link(self.link, 2)
         for progress in (0.0, 1.0):
             gamma = self.focal_gamma(progress) if callable(self.focal_gamma) else self.focal_gamma
             check_real("focal_gamma", gamma, 0)
+            if callable(self.use_class_weights):
+                check_real("use_class_weights", self.use_class_weights(progress), 0, 1)
         if self.focal_delta is not None:
             check_real("focal_delta", self.focal_delta, 0)
         FocalLoss(0.0, self.focal_delta, self.focal_gradient)
@@ -322,25 +327,23 @@ class BaseTrainer(BaseEstimator):
         scores[~predicted] = self._prior_score
         return scores
 
-    def _warn_if_collapsed(self, proba: np.ndarray, supervision: Supervision) -> None:
+    def _warn_if_collapsed(self, data: EnsembleData, supervision: Supervision) -> None:
         """Warn where the aggregator turned against the classifiers or says the same of everyone."""
-        if isinstance(self._aggregator, MeanAggregator) or not supervision.known.any():
+        known, model = np.flatnonzero(supervision.known), self.factor_model_
+        if isinstance(self._aggregator, MeanAggregator) or not known.size:
             return
-        weights = self._aggregator.weights_
-        spread = float(np.ptp(proba, axis=0).max())
-        if (weights <= 0).all():
-            symptom = (
-                f"all {len(weights)} aggregator weights are <= 0 (largest {weights.max():.3g})"
-            )
-        elif len(proba) > 1 and spread < CONSTANT_PREDICTIONS:
-            symptom = f"the predictions are constant (they span {spread:.2g})"
-        else:
+        block = data.block_of(known[:: -(-len(known) // MOST_RANKED)])
+        Y = model.solve(model.linked(block.R), model.weights(block, use_labels=False))
+        predicted = np.asarray(observed(block.R).any(axis=0))
+        proba = probabilities(self._scores(Y, predicted))[predicted]
+        average = plain_average(block.R[:, predicted])
+        symptom = collapse_symptom(proba, average, block.labels[predicted])
+        if symptom is None:
             return
         warnings.warn(
-            f"The aggregator has collapsed: {symptom}, so the ranking of the instances is lost or "
-            "inverted. Set use_class_weights=True, start from init_prior=True, solve to "
-            "convergence (aggregator_solver='converged'), or take aggregator_type='log_pool', "
-            "whose weights cannot be negative.",
+            f"The aggregator has collapsed: {symptom}. Set use_class_weights=True, "
+            "start from init_prior=True, solve to convergence (aggregator_solver='converged'), or "
+            "take aggregator_type='log_pool', whose weights cannot be negative.",
             CollapsedAggregatorWarning,
             stacklevel=3,
         )

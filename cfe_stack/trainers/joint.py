@@ -8,10 +8,44 @@ import numpy as np
 
 from cfe_stack import objective
 from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.gates import Gates, linear_gate
 from cfe_stack.link import DEFAULT_CLIP, IdentityLink, Link
 from cfe_stack.losses import FocalLoss, margins
-from cfe_stack.trainers.base import Supervision
 from cfe_stack.trainers.factor_model import FactorModel
+from cfe_stack.trainers.supervision import Supervision
+
+MOST_GATED = 5000
+"""Instances from which the gate's start is found, if there are more."""
+RUN = 1024
+"""Neighbouring instances that stay together in a batch: what a page of a file holds."""
+
+
+def shuffled_batches(
+    n: int, size: int, permutation: Callable[[int], np.ndarray]
+) -> list[np.ndarray]:
+    """Return the instances of every batch: short runs of neighbours, at random.
+
+    Parameters
+    ----------
+    n, size : int
+        Number of instances, and of those per batch.
+    permutation : callable
+        From a number k to a random order of 0 … k − 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cfe_stack.trainers.joint import shuffled_batches
+    >>> [batch.tolist() for batch in shuffled_batches(5, 3, lambda k: np.arange(k)[::-1])]
+    [[4, 3, 2], [1, 0]]
+    """
+    if size >= n:
+        return [np.arange(n)]
+    run = max(1, min(RUN, size // 16))
+    starts = run * permutation(-(-n // run))
+    order = (starts[:, None] + np.arange(run)).ravel()
+    order = order[order < n]
+    return [order[k : k + size] for k in range(0, n, size)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,20 +76,21 @@ class JointArrays:
 
     @classmethod
     def of(
-        cls, data: EnsembleData, model: FactorModel, supervision: Supervision, dtype: str
+        cls,
+        data: EnsembleData,
+        model: FactorModel,
+        supervision: Supervision,
+        dtype: str,
+        rows: slice | np.ndarray = slice(None),
     ) -> Self:
-        """Return the arrays of `data`, which is loaded whole."""
-        Z = np.empty((len(model.shift), data.n_instances), dtype=dtype)
-        C = np.empty((data.n_classifiers, data.n_instances), dtype=dtype)
-        for block in data.blocks():
-            here = slice(block.start, block.stop)
-            Z[:, here] = model.linked(block.R)
-            C[:, here] = model.weights(block, use_labels=False)
-        omega = np.zeros(data.n_instances, dtype=dtype)
-        omega[supervision.known] = supervision.weights
-        frequencies = data.frequencies.astype(dtype)
+        """Return the arrays of some instances of `data`; of the others nothing is read."""
+        block = data.block_of(rows)
+        Z = model.linked(block.R).astype(dtype, copy=False)
+        C = model.weights(block, use_labels=False).astype(dtype, copy=False)
+        frequencies = block.sample_weight.astype(dtype)
         cells = np.repeat(C * frequencies, len(Z) // len(C), axis=0)
-        return cls(Z, C, cells, frequencies, np.maximum(data.labels, 0), omega)
+        omega = supervision.omega[rows].astype(dtype)
+        return cls(Z, C, cells, frequencies, np.maximum(block.labels, 0), omega)
 
     def take(self, rows: np.ndarray) -> Self:
         """Return the given instances."""
@@ -64,6 +99,37 @@ class JointArrays:
     def map(self, function: Callable[[Any], Any]) -> Self:
         """Return the results of a function of every array."""
         return type(self)(*(function(getattr(self, field.name)) for field in fields(self)))
+
+
+@dataclass
+class Gate:
+    """What makes the weights depend on the instance; arrays or tensors.
+
+    Parameters
+    ----------
+    weights : array of shape (n_classifiers,)
+    direction : array of shape (n_classifiers,) or (n_classes, n_classifiers)
+    offset : array of shape (1,)
+    """
+
+    weights: Any
+    direction: Any
+    offset: Any
+
+    @classmethod
+    def start(cls, data: EnsembleData, model: FactorModel) -> Self:
+        """Return a gate that opens along the first factor and changes no weight yet."""
+        n, m = data.n_instances, data.n_classifiers
+        block = data.block_of(slice(None, None, -(-n // MOST_GATED)))
+        Y = model.solve(model.linked(block.R), model.weights(block, use_labels=False))
+        frequencies = block.sample_weight + np.finfo(float).tiny
+        first = Gates.fit(model.factors, Y, np.empty((len(frequencies), 0)), frequencies)
+        loadings = np.linalg.lstsq(model.factors, first.direction, rcond=None)[0]
+        slopes = loadings / model.scale
+        offset = -(slopes @ model.shift + loadings @ model.bias + first.center)
+        rows = slopes.reshape(m, -1).T
+        direction = (rows[0] if len(rows) == 1 else rows) / first.scale
+        return cls(np.zeros(m), direction, np.array([offset / first.scale]))
 
 
 @dataclass
@@ -76,12 +142,14 @@ class JointParameters:
     bias : array of shape (n_rows, 1)
     w : array of shape (n_classifiers,)
     b : array of shape (1,) or (n_classes,)
+    gate : Gate, default=None
     """
 
     X: Any
     bias: Any
     w: Any
     b: Any
+    gate: Gate | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +159,7 @@ class JointObjective:
     Parameters
     ----------
     link : Link
-    aggregator_type : {"weighted", "mean", "log_pool"}
+    aggregator_type : {"weighted", "mean", "log_pool", "gated_pool"}
     lambda_reg : float
     scale, shift : array of shape (n_rows, 1)
         Standardisation of the rows.
@@ -99,6 +167,8 @@ class JointObjective:
         Observed cells of all data, counted with their instances' frequencies.
     omega_sum : float
         Σ ω of all data; 0 if nothing is supervised.
+    class_factors : array of shape (n_classes,), default=None
+        What ω is multiplied by, class by class; `omega_sum` has it in.
     """
 
     link: Link
@@ -108,6 +178,7 @@ class JointObjective:
     shift: Any
     n_cells: float
     omega_sum: float
+    class_factors: Any = None
 
     def parts(
         self,
@@ -137,15 +208,24 @@ class JointObjective:
         norms = (parameters.X**2).sum() + (parameters.bias**2).sum()
         norms = norms + share * (Y**2 * part.frequencies).sum()
         reconstruction = objective.reconstruction_loss(error, norms, self.lambda_reg, self.n_cells)
-        here = float(part.omega.sum())
+        omega = part.omega
+        if self.class_factors is not None:
+            omega = omega * self.class_factors[part.labels]
+        here = float(omega.sum())
         if here == 0:
             return reconstruction, 0 * reconstruction
         values = linked_values(Z_hat, len(part.C), self.scale, self.shift)
         scores = joint_scores(
-            self.aggregator_type, self.link, values, parameters.w, parameters.b, xp
+            self.aggregator_type,
+            self.link,
+            values,
+            parameters.w,
+            parameters.b,
+            xp,
+            parameters.gate,
         )
         margin = margins(scores, part.labels, xp)
-        supervised = objective.supervised_loss(loss, margin, part.omega, xp)
+        supervised = objective.supervised_loss(loss, margin, omega, xp)
         return reconstruction, supervised * (share * here / self.omega_sum)
 
 
@@ -164,18 +244,28 @@ def linked_values(Z_hat: Any, n_classifiers: int, scale: Any, shift: Any) -> Any
     return values.reshape(n_classifiers, -1, values.shape[1]).swapaxes(0, 2)
 
 
-def joint_scores(kind: str, link: Link, values: Any, weights: Any, intercept: Any, xp: Any) -> Any:
+def joint_scores(
+    kind: str,
+    link: Link,
+    values: Any,
+    weights: Any,
+    intercept: Any,
+    xp: Any,
+    gate: Gate | None = None,
+) -> Any:
     """Return raw scores (n,) or (n, K), as the aggregators of :mod:`cfe_stack.aggregators` do.
 
     Parameters
     ----------
-    kind : {"weighted", "mean", "log_pool"}
+    kind : {"weighted", "mean", "log_pool", "gated_pool"}
     link : Link
     values : ndarray or torch.Tensor of shape (n, m) or (n, K, m)
         Linked values.
     weights, intercept : ndarray or torch.Tensor of shape (m,) and (1,) or (K,)
     xp : module
         The array library: ``numpy`` or ``torch``.
+    gate : Gate, default=None
+        Of the gated pool.
     """
     if kind == "weighted":
         return _with_intercept(values @ weights, intercept)
@@ -183,7 +273,12 @@ def joint_scores(kind: str, link: Link, values: Any, weights: Any, intercept: An
     several = values.ndim == 3
     if kind == "mean":
         return _log_odds(proba @ weights, several, xp)
-    return _with_intercept(_log_odds(proba, several, xp) @ weights, intercept)
+    Z = _log_odds(proba, several, xp)
+    scores = Z @ weights
+    if gate is not None:
+        phi = linear_gate(values, gate.direction, gate.offset, xp)
+        scores = scores + (phi[:, None] if several else phi) * (Z @ gate.weights)
+    return _with_intercept(scores, intercept)
 
 
 def _with_intercept(scores: Any, intercept: Any) -> Any:
@@ -207,6 +302,27 @@ def _log_odds(proba: Any, several: bool, xp: Any) -> Any:
         return logs - logs.mean(1)[:, None]
     clipped = proba.clip(DEFAULT_CLIP, 1 - DEFAULT_CLIP)
     return xp.log(clipped / (1 - clipped))
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Where a descent ended, as NumPy arrays.
+
+    Parameters
+    ----------
+    factors : ndarray of shape (latent_dim, n_rows)
+    bias : ndarray of shape (n_rows,)
+    weights, intercept : ndarray of shape (n_classifiers,) and (1,) or (n_classes,)
+    Y : ndarray of shape (latent_dim, n_instances)
+    gate : Gate or None
+    """
+
+    factors: np.ndarray
+    bias: np.ndarray
+    weights: np.ndarray
+    intercept: np.ndarray
+    Y: np.ndarray
+    gate: Gate | None
 
 
 @dataclass

@@ -7,9 +7,10 @@ from typing import Literal, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack import objective
-from cfe_stack.aggregators import make_aggregator
+from cfe_stack.aggregators import Aggregator, GatedPoolAggregator, make_aggregator
 from cfe_stack.confidence import ConfidenceName, make_confidence
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.extras import import_extra
@@ -17,16 +18,18 @@ from cfe_stack.link import LinkName
 from cfe_stack.losses import ClassWeight, FocalLoss, Schedule, probabilities
 from cfe_stack.trainers.base import (
     BaseTrainer,
-    Supervision,
     check_integer,
     check_real,
     start_model,
 )
 from cfe_stack.trainers.history import TrainingHistory
-from cfe_stack.trainers.joint import Plateau
+from cfe_stack.trainers.joint import Found, Plateau
+from cfe_stack.trainers.supervision import Supervision
 
 logger = logging.getLogger(__name__)
 
+STRETCH = 1 << 16
+"""Instances that are scored at a time."""
 CHOICES = {
     "optimizer": ("adam", "adamw", "sgd", "lbfgs"),
     "instance_factors": ("free", "projected"),
@@ -63,7 +66,8 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
     lr : float, default=None
         Learning rate; None means 0.01 for Adam and AdamW, 0.1 for SGD, 1 for L-BFGS.
     batch_size : int, default=None
-        Instances per step; None takes all at once.
+        Instances per step; None takes all at once. Large matrices and memory maps are then read
+        batch by batch, never whole.
     patience : int, default=10
         Stop after so many epochs without an improvement; the learning rate is halved after half
         of them. The best state is restored.
@@ -71,17 +75,20 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         ``"projected"``: the label-free fold-in, a function of the classifier factors that is
         differentiated through, so that training sees what prediction uses. ``"free"``: parameters,
         as in the sources; they absorb the labels.
-    aggregator_type : {"weighted", "mean", "log_pool"}, default="weighted"
+    aggregator_type : {"weighted", "mean", "log_pool", "gated_pool"}, default="weighted"
+        ``"gated_pool"`` is a logarithmic pool whose weights depend on the instance: they change
+        with tanh of a linear function of its factors, which starts at the first of them.
     confidence : {"certainty", "uniform", "calibration", "adaptive"}, default="certainty"
         Weight of a cell.
     adaptive_shares : tuple of three floats, default=(0.5, 0.3, 0.2)
         Shares of certainty, calibration and agreement in ``confidence="adaptive"``.
-    use_class_weights : bool, default=True
-        Weigh the supervised loss by `class_weight`.
+    use_class_weights : bool or callable, default=True
+        Weigh the supervised loss by `class_weight`; a schedule from progress in [0, 1] to the power
+        of those weights, from 0 (none) to 1 (whole), brings them in or out over training.
     class_weight : dict or "balanced", default="balanced"
     focal_gamma : float or callable, default=0.0
         Focusing parameter, or a schedule from progress in [0, 1] to one, such as
-        :class:`cfe_stack.losses.LinearSchedule`; with a schedule all epochs are run.
+        :class:`cfe_stack.losses.LinearSchedule`; with any schedule all epochs are run.
     focal_delta : float, default=None
         Smoothing constant; None means 1e-3 for 0 < gamma < 1 and 0 otherwise.
     focal_alpha : float, default=None
@@ -113,6 +120,8 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         Factors of the training instances; free ones have seen labels.
     weights_ : ndarray of shape (n_classifiers,)
     intercept_ : float or ndarray of shape (n_classes,)
+    gate_ : ndarray of shape (n_classifiers,)
+        Only with the gated pool.
     transductive_proba_ : ndarray of shape (n_instances, n_classes)
         Probabilities of all training instances, unlabelled ones included, from their factors.
     factor_model_ : FactorModel
@@ -131,7 +140,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
     sklearn.exceptions.ConvergenceWarning
         If the objective still fell in the last of `max_epochs` epochs.
     CollapsedAggregatorWarning
-        If the aggregator ends with weights that are all ≤ 0, or with constant predictions.
+        If the aggregator ends with constant predictions, or turns the ranking over.
 
     Notes
     -----
@@ -175,7 +184,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         aggregator_type: str = "weighted",
         confidence: ConfidenceName = "certainty",
         adaptive_shares: tuple[float, float, float] = (0.5, 0.3, 0.2),
-        use_class_weights: bool = True,
+        use_class_weights: bool | Schedule = True,
         class_weight: ClassWeight = "balanced",
         focal_gamma: float | Schedule = 0.0,
         focal_delta: float | None = None,
@@ -197,25 +206,19 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         self.lambda_reg = lambda_reg
         self.max_epochs = max_epochs
         self.tol = tol
-        self.optimizer = optimizer
-        self.lr = lr
+        self.optimizer, self.lr = optimizer, lr
         self.batch_size = batch_size
         self.patience = patience
         self.instance_factors = instance_factors
         self.aggregator_type = aggregator_type
-        self.confidence = confidence
-        self.adaptive_shares = adaptive_shares
-        self.use_class_weights = use_class_weights
-        self.class_weight = class_weight
-        self.focal_gamma = focal_gamma
-        self.focal_delta = focal_delta
+        self.confidence, self.adaptive_shares = confidence, adaptive_shares
+        self.use_class_weights, self.class_weight = use_class_weights, class_weight
+        self.focal_gamma, self.focal_delta = focal_gamma, focal_delta
         self.focal_alpha = focal_alpha
-        self.init = init
-        self.init_prior = init_prior
+        self.init, self.init_prior = init, init_prior
         self.link = link
         self.standardize = standardize
-        self.device = device
-        self.dtype = dtype
+        self.device, self.dtype = device, dtype
         self.compile = compile
         self.progress = progress
         self.random_state = random_state
@@ -227,7 +230,8 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         Parameters
         ----------
         data : EnsembleData
-            Instances without a label take part in the factorisation only. Loaded whole.
+            Instances without a label take part in the factorisation only. Loaded whole
+            unless `batch_size` is given.
         y : None
             Ignored; labels are part of `data`.
 
@@ -244,33 +248,55 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         strategy = make_confidence(self.confidence, adaptive_shares=self.adaptive_shares)
         model = start_model(self, data, strategy.fit(data))
         self.history_ = TrainingHistory()
-        plateau = Plateau(self.patience, 0.0 if callable(self.focal_gamma) else self.tol)
+        plateau = Plateau(self.patience, 0.0 if supervision.is_scheduled else self.tol)
         found = descend(self, model, data, supervision, plateau)
         self.n_iter_ = len(self.history_)
         if plateau.tol > 0 and not plateau.stalled and self.n_iter_ == self.max_epochs:
             self._warn_not_converged()
         self.factor_model_ = model.with_factors(found.factors, found.bias)
-        self._aggregator = make_aggregator(
-            self.aggregator_type, data.n_classes, self.aggregator_lr, "gradient"
-        )
-        b = found.intercept
-        self._aggregator.start(data.n_classifiers, float(b[0]) if data.n_classes == 2 else b)
-        if self.aggregator_type != "mean":
-            self._aggregator.weights_ = found.weights
+        self._aggregator = self._at_rest(found, data)
         # an absent instance has moved nothing, nor has it been moved
         absent = data.frequencies == 0
         if absent.any():
             found.Y[:, absent] = self.factor_model_.fold_in(data)[:, absent]
         self.instance_factors_ = found.Y
-        self.transductive_proba_ = probabilities(self._scores(found.Y, predicted))
-        self._warn_if_collapsed(self.transductive_proba_, supervision)
+        self.transductive_proba_ = np.concatenate(
+            [
+                probabilities(self._scores(found.Y[:, k : k + STRETCH], predicted[k : k + STRETCH]))
+                for k in range(0, data.n_instances, STRETCH)
+            ]
+        )
+        self._warn_if_collapsed(data, supervision)
         return self
+
+    def _at_rest(self, found: Found, data: EnsembleData) -> Aggregator:
+        """Return the aggregator where the descent ended."""
+        aggregator: Aggregator
+        if found.gate is None:
+            aggregator = make_aggregator(self.aggregator_type, data.n_classes, 0.0, "gradient")
+        else:
+            gate = found.gate
+            aggregator = GatedPoolAggregator(gate.weights, gate.direction, gate.offset)
+        b = found.intercept
+        aggregator.start(data.n_classifiers, float(b[0]) if data.n_classes == 2 else b)
+        if self.aggregator_type != "mean":
+            aggregator.weights_ = found.weights
+        return aggregator
+
+    @property
+    def gate_(self) -> np.ndarray:
+        """Change of the weights per unit of the gate (n_classifiers,); of the gated pool only."""
+        check_is_fitted(self, "factor_model_")
+        if not isinstance(self._aggregator, GatedPoolAggregator):
+            raise AttributeError("Only aggregator_type='gated_pool' has a gate.")
+        return self._aggregator.gate_
 
     def check_parameters(self) -> None:
         """Raise ValueError where a parameter is out of range."""
         super().check_parameters()
         import_extra("torch", extra="torch")
-        make_aggregator(self.aggregator_type, 2, 0.0, "gradient")
+        if self.aggregator_type != "gated_pool":
+            make_aggregator(self.aggregator_type, 2, 0.0, "gradient")
         make_confidence(self.confidence, adaptive_shares=self.adaptive_shares)
         if self.confidence == "label_aware":
             raise ValueError(

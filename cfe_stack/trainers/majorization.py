@@ -1,10 +1,14 @@
-r"""Alternating least squares on the full objective: the supervised part as one more row.
+r"""Alternating least squares on the full objective: the supervised part as further rows.
 
-The logistic loss of an instance with score s and code t lies below the parabola that touches it at
-the current score s₀, ½ h (s − τ)² + constant, with target τ = s₀ + (t − p) / h and curvature
-h = tanh(|s₀| / 2) / (2 |s₀|) ≤ ¼. In place of the loss, the parabola is a pseudo-classifier whose
-factors are the weighted sum of all others. Every update is then a least-squares problem, and none
-raises the objective.
+A parabola that touches the loss of an instance at its current score s₀ and lies above it elsewhere
+is ½ h (s − τ)² + constant, with target τ = s₀ − ℓ'(s₀) / h. In place of the loss, the parabola is a
+pseudo-classifier, with one row per class, whose factors are the weighted sum of all others. Every
+update is then a least-squares problem, and none raises the objective.
+
+The curvature h is that of Jaakkola and Jordan, tanh(|s₀| / 2) / (2 |s₀|) ≤ ¼, for the logistic
+loss of two classes [1]_, and ½ for more [2]_. For the focal loss f of the margin it is the largest
+f'' for two classes, and 2 max f'' + ½ max |f'| for more, since the margin has a gradient of squared
+length 2 at most and a Hessian between −½ and 0.
 
 References
 ----------
@@ -16,26 +20,36 @@ References
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
-from scipy.special import expit
 
-from cfe_stack.aggregators import WeightedAggregator
+from cfe_stack.aggregators import WeightedAggregator, with_intercepts
 from cfe_stack.ensemble_data import Block, EnsembleData
-from cfe_stack.losses import FocalLoss, scheduled
-from cfe_stack.trainers.base import BaseTrainer, Supervision
+from cfe_stack.losses import FocalLoss, margin_directions, margins
+from cfe_stack.trainers.base import BaseTrainer
 from cfe_stack.trainers.factor_model import FactorModel
-from cfe_stack.trainers.normal_equations import ClassifierEquations, solve_instances, unpack
+from cfe_stack.trainers.normal_equations import ClassifierEquations, solve_instances, unpack, weigh
+from cfe_stack.trainers.supervision import Supervision
 
+LOGISTIC = FocalLoss()
 BOUND_STEPS = 5
 """Updates of the aggregator per sweep: cheap beside a pass over the data."""
 SMALLEST_SCORE = 1e-6
 """Below this size tanh(s / 2) / (2 s) is ¼ to the last digit."""
 
 
-def bound_curvature(scores: np.ndarray) -> np.ndarray:
-    """Return the curvature h of the parabola that touches the logistic loss at every score.
+@cache
+def _largest_slopes(loss: FocalLoss) -> tuple[float, float]:
+    """Return bounds of the first two derivatives of a loss; a thousandth covers the grid's gaps."""
+    margin = np.linspace(-60, 60, 24_001)
+    first, second = np.abs(loss.derivative(margin)), loss.curvature(margin)
+    return float(first.max()) * 1.001, float(second.max()) * 1.001
+
+
+def bound_curvature(scores: np.ndarray, loss: FocalLoss = LOGISTIC) -> np.ndarray:
+    """Return the curvature h (n,) of the parabolas that touch the loss at scores (n,) or (n, K).
 
     Examples
     --------
@@ -44,30 +58,39 @@ def bound_curvature(scores: np.ndarray) -> np.ndarray:
     >>> bound_curvature(np.array([0.0, 4.0])).round(3)
     array([0.25 , 0.121])
     """
-    size = np.maximum(np.abs(scores), SMALLEST_SCORE)
-    return np.tanh(size / 2) / (2 * size)
+    if loss.gamma == 0 and scores.ndim < 2:
+        size = np.maximum(np.abs(scores), SMALLEST_SCORE)
+        return np.tanh(size / 2) / (2 * size)
+    if loss.gamma == 0:
+        return np.full(len(scores), 0.5)
+    first, second = _largest_slopes(loss)
+    h = second if scores.ndim < 2 else 2 * second + first / 2
+    return np.full(scores.shape[:1], h)
 
 
-def bound_target(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return where that parabola is lowest: s + (t − p) / h."""
-    return scores + (labels - expit(scores)) / bound_curvature(scores)
+def loss_gradient(scores: np.ndarray, labels: np.ndarray, loss: FocalLoss = LOGISTIC) -> np.ndarray:
+    """Return the derivative of the loss in the scores, of the shape of `scores`."""
+    slope = loss.derivative(margins(scores, labels))
+    directions = margin_directions(scores, labels)
+    return slope * directions if scores.ndim < 2 else slope[:, None] * directions
 
 
-def check_majorizable(trainer: Any, data: EnsembleData) -> None:
+def bound_target(scores: np.ndarray, labels: np.ndarray, loss: FocalLoss = LOGISTIC) -> np.ndarray:
+    """Return where the parabolas are lowest, of the shape of `scores`."""
+    h = bound_curvature(scores, loss)
+    return scores - loss_gradient(scores, labels, loss) / (h if scores.ndim < 2 else h[:, None])
+
+
+def check_majorizable(trainer: Any) -> None:
     """Raise ValueError where the supervised loss has no parabola above it, or no share to give."""
-    gammas = [scheduled(trainer.focal_gamma, progress) for progress in (0.0, 0.5, 1.0)]
-    if data.chunks is not None:
-        raise ValueError(
-            "supervision='majorize' keeps all instance factors on one machine, which those of a "
-            "dask array are not for. Use supervision='confidence'."
-        )
     reasons = {
-        f"two classes, R has {data.n_classes}": data.n_classes != 2,
-        f"the logistic loss (focal_gamma=0), got {trainer.focal_gamma!r}": any(gammas),
+        "a constant focal_gamma, got a schedule": callable(trainer.focal_gamma),
+        "focal_gradient='exact', the derivative of a loss": trainer.focal_gradient != "exact",
         f"aggregator_type='weighted', got {trainer.aggregator_type!r}": (
             trainer.aggregator_type != "weighted"
         ),
         f"rho > 0, got {trainer.rho!r}": trainer.rho == 0,
+        "constant class weights, got a schedule": callable(trainer.use_class_weights),
     }
     for reason, is_so in reasons.items():
         if is_so:
@@ -86,16 +109,20 @@ class MajorizedAggregator(WeightedAggregator):
     def update(
         self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
     ) -> None:
-        """Lower the weighted logistic loss in closed form."""
+        """Lower the weighted loss in closed form."""
         features = features[:]
-        design = np.column_stack([features, np.ones(len(features))])
+        design, m = with_intercepts(features), features.shape[-1]
         for _ in range(BOUND_STEPS):
             scores = self.scores(features)
-            hessian = (design * (weights * bound_curvature(scores))[:, None]).T @ design
-            slope = design.T @ (weights * (expit(scores) - labels))
+            curvature = weights * bound_curvature(scores, loss)
+            gradient = loss_gradient(scores, labels, loss)
+            axes = design.reshape(len(design), -1, design.shape[-1])
+            hessian = np.einsum("n,nkp,nkq->pq", curvature, axes, axes, optimize=True)
+            slope = np.einsum("n,nk,nkp->p", weights, gradient.reshape(len(axes), -1), axes)
             step = np.linalg.lstsq(hessian, slope, rcond=1e-12)[0]
-            self.weights_ = self.weights_ - step[:-1]
-            self.intercept_ = float(self.intercept_ - step[-1])
+            self.weights_ = self.weights_ - step[:m]
+            moved = self.intercept_ - step[m:]
+            self.intercept_ = float(moved[0]) if features.ndim == 2 else moved
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +136,7 @@ class Majorizer:
     labels, omega, frequencies : ndarray of shape (n_instances,)
         Class codes; weights of the parabolas when squared errors of cells have weight c, 0 where
         the label is unknown; sample weights.
+    loss : FocalLoss
     learns_bias : bool
         Whether the classifiers' last factor is a bias.
     """
@@ -117,6 +145,7 @@ class Majorizer:
     labels: np.ndarray
     omega: np.ndarray
     frequencies: np.ndarray
+    loss: FocalLoss
     learns_bias: bool
 
     @classmethod
@@ -130,11 +159,18 @@ class Majorizer:
             share = (1 - supervision.rho) * n_cells / (2 * supervision.rho)
             omega[supervision.known] = share * supervision.weights / supervision.weights.sum()
         labels = np.maximum(data.labels, 0)
-        return cls(aggregator, labels, omega, data.frequencies, bool(trainer.standardize))
+        return cls(
+            aggregator,
+            labels,
+            omega,
+            data.frequencies,
+            supervision.loss_at(0.0),
+            bool(trainer.standardize),
+        )
 
     def _row_weights(self, model: FactorModel) -> np.ndarray:
-        """Return the weights (n_rows,) of the classifiers' standardised rows in a score."""
-        return self.aggregator.weights_ * model.scale
+        """Return the weights (m, 1) or (m, K) of the classifiers' standardised rows in scores."""
+        return self.aggregator.weights_[:, None] * model.scale.reshape(model.n_classifiers, -1)
 
     def _scores(self, model: FactorModel, Y: np.ndarray) -> np.ndarray:
         values = model.reconstruct(Y.astype(np.float64))
@@ -155,23 +191,19 @@ class Majorizer:
     ) -> np.ndarray:
         """Return the instance factors (latent_dim, n) of a block, from the current ones `Y`."""
         here = slice(block.start, block.stop)
-        scores = self._scores(model, Y)
-        direction = model.factors @ self._row_weights(model)
+        scores, weights = self._scores(model, Y), self._row_weights(model)
+        rows = model.factors.reshape(len(Y), *weights.shape)
+        directions = np.einsum("dmk,mk->dk", rows, weights)
+        target = bound_target(scores, self.labels[here], self.loss).reshape(len(scores), -1)
         # what of a score the instance factors do not move
-        constant = scores - direction @ Y
-        target = bound_target(scores, self.labels[here]) - constant
-        supervised = self.omega[here] > 0
-        weights = np.zeros(len(scores))
-        np.divide(
-            self.omega[here] * bound_curvature(scores),
-            self.frequencies[here],
-            out=weights,
-            where=supervised,
-        )
-        rows = np.concatenate([Z - model.bias[:, None], target[None]]).astype(Z.dtype)
-        cells = np.concatenate([C, weights[None]]).astype(Z.dtype)
-        factors = np.concatenate([model.factors, direction[:, None]], axis=1).astype(Z.dtype)
-        return solve_instances(factors, cells, cells * rows, model.lambda_reg)
+        constant = scores.reshape(len(scores), -1) - Y.T.astype(np.float64) @ directions
+        curvature = self.omega[here] * bound_curvature(scores, self.loss)
+        pull = np.zeros(len(scores))
+        np.divide(curvature, self.frequencies[here], out=pull, where=self.omega[here] > 0)
+        values = np.concatenate([Z - model.bias[:, None], (target - constant).T]).astype(Z.dtype)
+        cells = np.concatenate([C, pull[None]]).astype(Z.dtype)
+        factors = np.concatenate([model.factors, directions], axis=1).astype(Z.dtype)
+        return solve_instances(factors, cells, weigh(cells, values), model.lambda_reg)
 
     def solve_classifiers(
         self, model: FactorModel, equations: ClassifierEquations, Y: np.ndarray
@@ -188,28 +220,33 @@ class Majorizer:
 
         Notes
         -----
-        The row couples the classifiers through :math:`a = \sum_u \hat w_u x_u` only. With the Gram
-        matrices G and right sides r of the reconstruction (ridge included), and
+        Class by class, the row couples the classifiers through :math:`a = \sum_u \hat w_u x_u`
+        only. With the Gram matrices G and right sides r of the reconstruction (ridge included), and
         :math:`S = \sum_i \kappa_i y_i y_i^T`, :math:`q = \sum_i \kappa_i \tau_i y_i` of the row,
 
         .. math:: x_u = G_u^{-1} (r_u + \hat w_u (q - S a)), \quad
             (I + T S) a = \sum_u \hat w_u G_u^{-1} r_u + T q, \quad
             T = \sum_u \hat w_u^2 G_u^{-1}.
         """
-        known = self.omega > 0
+        known, m = self.omega > 0, model.n_classifiers
         weights, Y = self._row_weights(model), Y[:, known].astype(np.float64)
         scores = self._scores(model, Y)
-        constant = self.aggregator.intercept_ + self.aggregator.weights_ @ model.shift
+        shift = self.aggregator.weights_ @ model.shift.reshape(m, -1)
+        constant = np.atleast_1d(self.aggregator.intercept_) + shift
         if self.learns_bias:
             Y = np.concatenate([Y, np.ones((1, Y.shape[1]))])
         d = len(Y)
-        kappa = self.omega[known] * bound_curvature(scores)
-        S = (Y * kappa) @ Y.T
-        q = Y @ (kappa * (bound_target(scores, self.labels[known]) - constant))
+        kappa = self.omega[known] * bound_curvature(scores, self.loss)
+        target = bound_target(scores, self.labels[known], self.loss)
+        target = target.reshape(len(scores), weights.shape[1])
+        S, Q = (Y * kappa) @ Y.T, (Y * kappa) @ (target - constant)
         gram = unpack(equations.gram, d)
         rounding = 8 * d * np.finfo(float).eps * gram.max()
         inverses = np.linalg.inv(gram + max(model.lambda_reg, rounding) * np.eye(d))
-        alone = np.einsum("uij,ju->ui", inverses, equations.right_sides)
-        T = np.einsum("u,uij->ij", weights**2, inverses)
-        total = np.linalg.solve(np.eye(d) + T @ S, weights @ alone + T @ q)
-        return (alone + weights[:, None] * (inverses @ (q - S @ total))).T
+        alone = np.einsum("mij,jmk->imk", inverses, equations.right_sides.reshape(d, m, -1))
+        solved = np.empty_like(alone)
+        for k, w in enumerate(weights.T):
+            T = np.einsum("m,mij->ij", w**2, inverses)
+            total = np.linalg.solve(np.eye(d) + T @ S, alone[:, :, k] @ w + T @ Q[:, k])
+            solved[:, :, k] = alone[:, :, k] + w * (inverses @ (Q[:, k] - S @ total)).T
+        return solved.reshape(d, -1)

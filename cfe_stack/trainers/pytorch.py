@@ -5,9 +5,9 @@ here, so that a trainer predicts where torch is not installed.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -17,25 +17,38 @@ from sklearn.utils import check_random_state
 from cfe_stack import objective
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.losses import FocalLoss
-from cfe_stack.trainers.base import Supervision, spectral_factors
+from cfe_stack.trainers.base import spectral_factors
 from cfe_stack.trainers.factor_model import FactorModel
-from cfe_stack.trainers.joint import JointArrays, JointObjective, JointParameters, Plateau
+from cfe_stack.trainers.joint import (
+    Found,
+    Gate,
+    JointArrays,
+    JointObjective,
+    JointParameters,
+    Plateau,
+    shuffled_batches,
+)
+from cfe_stack.trainers.newton import LocalModel, newton_end
+from cfe_stack.trainers.supervision import Supervision
 
 logger = logging.getLogger(__name__)
 
 START_SCALE = 0.1
 FEW_CELLS = 200_000
 """Below this many cells a second thread costs more than it brings."""
+KEPT_CELLS = 1 << 24
+"""Larger matrices are read batch by batch, in every epoch, where `batch_size` is given."""
+NONNEGATIVE = ("log_pool", "gated_pool")
 LBFGS_STEPS = 20
 RATES = {"adam": 0.01, "adamw": 0.01, "sgd": 0.1, "lbfgs": 1.0}
 
 
 @dataclass(eq=False)
 class _Batch:
-    """Some instances as tensors; `Y` are their free factors, None if projected."""
+    """Some instances: tensors if they are kept, and free factors unless they are projected."""
 
     rows: np.ndarray
-    part: JointArrays
+    part: Any = None
     Y: torch.Tensor | None = None
 
 
@@ -50,19 +63,27 @@ class _Descent:
     bias: torch.Tensor
     w: torch.Tensor
     b: torch.Tensor
+    gate: Gate | None
+    read: Callable[[np.ndarray], JointArrays]
     batches: list[_Batch]
     n_instances: int
 
     @property
     def learned(self) -> list[torch.Tensor]:
         """All tensors that the optimizer moves."""
-        free = [batch.Y for batch in self.batches if batch.Y is not None]
-        return [p for p in (self.X, self.bias, self.w, self.b, *free) if p.requires_grad]
+        own = [batch.Y for batch in self.batches if batch.Y is not None]
+        if self.gate is not None:
+            own += [self.gate.weights, self.gate.direction, self.gate.offset]
+        return [p for p in (self.X, self.bias, self.w, self.b, *own) if p.requires_grad]
+
+    def loaded(self, batch: _Batch) -> _Batch:
+        """Return the batch with its tensors, read from the data unless they are kept."""
+        return batch if batch.part else replace(batch, part=self.read(batch.rows))
 
     @property
     def weights(self) -> torch.Tensor:
         """Weights of the aggregator; as squares, where they may not be negative."""
-        return self.w**2 if self.trainer.aggregator_type == "log_pool" else self.w
+        return self.w**2 if self.trainer.aggregator_type in NONNEGATIVE else self.w
 
     def instance_factors(self, batch: _Batch) -> torch.Tensor:
         """Return the instance factors (d, n) of a batch."""
@@ -74,18 +95,26 @@ class _Descent:
         """Return L_recon and L_sup, as far as `batch` tells."""
         return self.objective.parts(
             batch.part,
-            JointParameters(self.X, self.bias, self.weights, self.b),
+            JointParameters(self.X, self.bias, self.weights, self.b, self.gate),
             self.instance_factors(batch),
             loss,
             self.n_instances / len(batch.rows),
             torch,
         )
 
+    def weigh_classes(self, supervision: Supervision, progress: float) -> None:
+        """Weigh the classes as their schedule says."""
+        factors = torch.as_tensor(supervision.factors_at(progress)).to(self.X)
+        omega_sum = float(supervision.weights_at(progress).sum())
+        self.objective = replace(self.objective, class_factors=factors, omega_sum=omega_sum)
+
     def evaluate(self, loss: FocalLoss) -> tuple[float, float]:
         """Return L_recon and L_sup of all data."""
         with torch.no_grad():
             shares = [len(batch.rows) / self.n_instances for batch in self.batches]
-            parts = [[float(p) for p in self.parts(batch, loss)] for batch in self.batches]
+            parts = [
+                [float(p) for p in self.parts(self.loaded(batch), loss)] for batch in self.batches
+            ]
         reconstruction, supervised = np.array(shares) @ np.array(parts)
         return float(reconstruction), float(supervised)
 
@@ -152,25 +181,6 @@ def _threads(n_cells: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@dataclass(frozen=True, eq=False)
-class Found:
-    """Where a descent ended, as NumPy arrays.
-
-    Parameters
-    ----------
-    factors : ndarray of shape (latent_dim, n_rows)
-    bias : ndarray of shape (n_rows,)
-    weights, intercept : ndarray of shape (n_classifiers,) and (1,) or (n_classes,)
-    Y : ndarray of shape (latent_dim, n_instances)
-    """
-
-    factors: np.ndarray
-    bias: np.ndarray
-    weights: np.ndarray
-    intercept: np.ndarray
-    Y: np.ndarray
-
-
 def descend(
     trainer: Any, model: FactorModel, data: EnsembleData, supervision: Supervision, plateau: Plateau
 ) -> Found:
@@ -196,9 +206,16 @@ def descend(
 
         Y = np.empty((trainer.latent_dim, data.n_instances))
         for batch in state.batches:
-            Y[:, batch.rows] = array(state.instance_factors(batch))
-        factors, bias = array(state.X), array(state.bias)[:, 0]
-        return Found(factors, bias, array(state.weights), array(state.b), Y)
+            Y[:, batch.rows] = array(state.instance_factors(state.loaded(batch)))
+        gate = state.gate
+        return Found(
+            array(state.X),
+            array(state.bias)[:, 0],
+            array(state.weights),
+            array(state.b),
+            Y,
+            gate and Gate(array(gate.weights), array(gate.direction), array(gate.offset)),
+        )
 
 
 def _start(
@@ -206,7 +223,6 @@ def _start(
 ) -> _Descent:
     """Return the state to start from."""
     device, dtype = _device(trainer.device), getattr(torch, trainer.dtype)
-    arrays = JointArrays.of(data, model, supervision, trainer.dtype)
     seed = int(check_random_state(trainer.random_state).randint(np.iinfo(np.int32).max))
     generator = torch.Generator().manual_seed(seed)
     if trainer.init == "spectral":
@@ -217,66 +233,81 @@ def _start(
     model = model.with_factors(factors, model.bias)
 
     def tensor(values: Any) -> torch.Tensor:
-        kind = None if values.dtype.kind == "i" else dtype
-        return torch.tensor(values, dtype=kind, device=device)
+        kind = torch.int64 if values.dtype.kind == "i" else dtype
+        own = torch.tensor(values, dtype=kind)
+        # from pinned memory a copy runs beside the computation
+        own = own.pin_memory() if device.type == "cuda" else own
+        return own.to(device, non_blocking=True)
 
-    observed = sum(float(b.observed.sum(axis=0) @ b.sample_weight) for b in data.blocks())
-    scale, shift = tensor(model.scale[:, None]), tensor(model.shift[:, None])
-    joint = JointObjective(
-        model.link,
-        trainer.aggregator_type,
-        float(trainer.lambda_reg),
-        scale,
-        shift,
-        observed,
-        float(arrays.omega.sum()),
-    )
+    def read(rows: np.ndarray) -> JointArrays:
+        part = JointArrays.of(data, model, supervision, trainer.dtype, rows)
+        if (part.C == part.C[:, :1]).all():
+            part = replace(part, C=part.C[:, :1])
+        return part.map(tensor)
+
+    kind = trainer.aggregator_type
     weights = np.full(data.n_classifiers, 1 / data.n_classifiers)
     intercept = np.atleast_1d(supervision.intercept(data.n_classes, trainer.init_prior))
+    gate = Gate.start(data, model) if kind == "gated_pool" else None
     state = _Descent(
         trainer,
         model,
-        joint,
+        JointObjective(
+            model.link,
+            kind,
+            float(trainer.lambda_reg),
+            tensor(model.scale[:, None]),
+            tensor(model.shift[:, None]),
+            sum(float(b.observed.sum(axis=0) @ b.sample_weight) for b in data.blocks()),
+            float(supervision.weights.sum()),
+        ),
         tensor(factors).requires_grad_(),
         tensor(model.bias[:, None]).requires_grad_(trainer.standardize),
-        tensor(np.sqrt(weights) if trainer.aggregator_type == "log_pool" else weights),
-        tensor(intercept.astype(float)),
+        tensor(np.sqrt(weights) if kind in NONNEGATIVE else weights).requires_grad_(kind != "mean"),
+        tensor(intercept.astype(float)).requires_grad_(kind != "mean"),
+        gate and Gate(*(tensor(getattr(gate, f.name)).requires_grad_() for f in fields(gate))),
+        read,
         [],
         data.n_instances,
     )
-    state.w.requires_grad_(trainer.aggregator_type != "mean")
-    state.b.requires_grad_(trainer.aggregator_type != "mean")
-    n = data.n_instances
-    size = trainer.batch_size or n
-    order = np.arange(n) if size >= n else torch.randperm(n, generator=generator).numpy()
-    for start in range(0, n, size):
-        rows = order[start : start + size]
-        part = arrays.take(rows)
-        if (part.C == part.C[:, :1]).all():
-            part = replace(part, C=part.C[:, :1])
-        batch = _Batch(rows, part.map(tensor))
-        if trainer.instance_factors == "free":
-            _free(trainer, state, batch, generator)
-        state.batches.append(batch)
+    _divide(trainer, state, generator, keep=data.R.size <= KEPT_CELLS)
     return state
 
 
-def _free(trainer: Any, state: _Descent, batch: _Batch, generator: torch.Generator) -> None:
-    """Give a batch instance factors of its own."""
-    X, part = state.X.detach(), batch.part
+def _divide(trainer: Any, state: _Descent, generator: torch.Generator, keep: bool) -> None:
+    """Divide the instances into batches; `keep` their tensors or read them in every step."""
+    n = state.n_instances
+    size = trainer.batch_size or n
+
+    def permutation(k: int) -> np.ndarray:
+        return torch.randperm(k, generator=generator).numpy()
+
+    for rows in shuffled_batches(n, size, permutation):
+        batch = _Batch(rows)
+        if keep or size >= n:
+            batch.part = state.read(rows)
+        if trainer.instance_factors == "free":
+            batch.Y = _free(trainer, state, state.loaded(batch), generator)
+        state.batches.append(batch)
+
+
+def _free(trainer: Any, state: _Descent, batch: _Batch, generator: torch.Generator) -> torch.Tensor:
+    """Return instance factors that are a batch's own."""
+    X = state.X.detach()
     if trainer.init == "spectral":
-        Y = project(X, part.C, part.Z - state.bias.detach(), float(trainer.lambda_reg))
+        with torch.no_grad():
+            Y = state.instance_factors(batch)
     else:
         shape = (len(X), len(batch.rows))
         Y = START_SCALE * torch.randn(shape, generator=generator, dtype=X.dtype)
-    batch.Y = Y.to(X.device).contiguous().requires_grad_()
+    return Y.to(X.device).contiguous().requires_grad_()
 
 
 def _run(trainer: Any, state: _Descent, supervision: Supervision, plateau: Plateau) -> None:
     """Run epochs until the objective stalls; end with the best parameters."""
     optimizer = _make_optimizer(trainer, state.learned)
     steps = torch.compile(state.parts) if trainer.compile else state.parts
-    constant = not callable(trainer.focal_gamma)
+    constant = not supervision.is_scheduled
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, factor=0.5, patience=trainer.patience // 2, threshold=trainer.tol
     )
@@ -284,9 +315,12 @@ def _run(trainer: Any, state: _Descent, supervision: Supervision, plateau: Plate
     best = state.snapshot()
     try:
         for epoch in trainer._epochs():
-            loss = supervision.loss_at(epoch / max(trainer.max_epochs - 1, 1))
+            progress = epoch / max(trainer.max_epochs - 1, 1)
+            loss = supervision.loss_at(progress)
+            if callable(supervision.share):
+                state.weigh_classes(supervision, progress)
             for k in torch.randperm(len(state.batches), generator=generator).tolist():
-                _step(optimizer, steps, state.batches[k], supervision.rho, loss)
+                _step(optimizer, steps, state.loaded(state.batches[k]), supervision.rho, loss)
             value = trainer._record(supervision.rho, state.evaluate(loss), loss)
             # with a schedule every epoch has its own objective: the last state is the result
             if plateau.is_best(value) or not constant:
@@ -297,7 +331,45 @@ def _run(trainer: Any, state: _Descent, supervision: Supervision, plateau: Plate
                 schedule.step(value)
     except KeyboardInterrupt:
         logger.warning("interrupted after %d epochs: the best state is kept", len(trainer.history_))
+        plateau.n_waiting = 0
     state.restore(best)
+    if trainer.optimizer == "lbfgs" and trainer.dtype == "float64" and plateau.stalled:
+        _end_exactly(state, supervision.rho, loss)
+        trainer._record(supervision.rho, state.evaluate(loss), loss)
+
+
+def _end_exactly(state: _Descent, rho: float, loss: FocalLoss) -> None:
+    """Go on from where the line search lost sight of the minimum."""
+    learned = state.learned
+    sizes = [p.numel() for p in learned]
+
+    def flat(tensors: Sequence[torch.Tensor]) -> np.ndarray:
+        return np.concatenate([t.detach().cpu().numpy().ravel() for t in tensors])
+
+    def tensors(vector: np.ndarray) -> list[torch.Tensor]:
+        parts = torch.as_tensor(vector.ravel(), device=state.X.device).split(sizes)
+        return [part.reshape(p.shape) for part, p in zip(parts, learned, strict=True)]
+
+    def derivative(value: torch.Tensor, create: bool) -> Sequence[torch.Tensor]:
+        # no gradient reaches the aggregator where nothing is labelled
+        return torch.autograd.grad(
+            value, learned, retain_graph=True, create_graph=create, materialize_grads=True
+        )
+
+    def local_model(point: np.ndarray) -> LocalModel:
+        state.restore(tensors(point))
+        value = objective.combined(rho, *state.parts(state.batches[0], loss))
+        slopes = derivative(value, True)
+
+        def product(direction: np.ndarray) -> np.ndarray:
+            along = [
+                (slope * part).sum() for slope, part in zip(slopes, tensors(direction), strict=True)
+            ]
+            return flat(derivative(torch.stack(along).sum(), False))
+
+        return LocalModel(float(value.detach()), flat(slopes), product)
+
+    state.restore(tensors(newton_end(flat(learned), local_model)))
 
 
 def _step(optimizer: Any, parts: Any, batch: _Batch, rho: float, loss: FocalLoss) -> None:

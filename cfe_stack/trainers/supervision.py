@@ -1,13 +1,21 @@
-"""The labelled part of the data, and how the supervised loss weighs it."""
+"""The labelled part of the data, and how the supervised loss weighs it over training."""
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
 from cfe_stack.ensemble_data import EnsembleData
-from cfe_stack.losses import FocalLoss, Schedule, instance_weights, prior_log_odds, scheduled
+from cfe_stack.losses import (
+    FocalLoss,
+    Schedule,
+    class_weights,
+    instance_weights,
+    prior_log_odds,
+    scheduled,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +33,10 @@ class Supervision:
     gamma : float or callable
     delta : float or None
     gradient : {"exact", "reweighted"}
+    class_factors : ndarray of shape (n_classes,)
+        Class weights that `weights` contain.
+    share : bool or callable
+        The power of the class factors, or its schedule; True is the whole factor.
     """
 
     known: np.ndarray
@@ -34,6 +46,8 @@ class Supervision:
     gamma: float | Schedule
     delta: float | None
     gradient: Any
+    class_factors: np.ndarray
+    share: bool | Schedule
 
     @classmethod
     def of(cls, trainer: Any, data: EnsembleData) -> Self:
@@ -51,10 +65,11 @@ class Supervision:
                     stacklevel=3,
                 )
             rho = 1.0
+        class_weight = trainer.class_weight if trainer.use_class_weights else None
         weights = instance_weights(
             data.labels[known],
             data.n_classes,
-            class_weight=trainer.class_weight if trainer.use_class_weights else None,
+            class_weight=class_weight,
             sample_weight=None if data.sample_weight is None else data.sample_weight[known],
             focal_alpha=trainer.focal_alpha,
             classes=data.classes,
@@ -73,7 +88,38 @@ class Supervision:
             trainer.focal_gamma,
             trainer.focal_delta,
             trainer.focal_gradient,
+            class_weights(
+                data.labels[known],
+                data.frequencies[known],
+                data.n_classes,
+                class_weight,
+                data.classes,
+            ),
+            trainer.use_class_weights,
         )
+
+    @cached_property
+    def omega(self) -> np.ndarray:
+        """Weights of all instances (n_instances,), 0 where nothing is known."""
+        omega = np.zeros(len(self.known))
+        omega[self.known] = self.weights
+        return omega
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the loss changes over training."""
+        return callable(self.gamma) or callable(self.share)
+
+    def factors_at(self, progress: float) -> np.ndarray:
+        """Return what becomes of every class's weight (n_classes,) at `progress` in [0, 1]."""
+        if not callable(self.share):
+            return np.ones(len(self.class_factors))
+        factors = np.where(self.class_factors > 0, self.class_factors, 1.0)
+        return factors ** (scheduled(self.share, progress) - 1)
+
+    def weights_at(self, progress: float) -> np.ndarray:
+        """Return the weights (n_known,) at `progress` in [0, 1] of training."""
+        return self.weights * self.factors_at(progress)[self.labels]
 
     def loss_at(self, progress: float) -> FocalLoss:
         """Return the loss at `progress` in [0, 1] of training."""
@@ -82,5 +128,5 @@ class Supervision:
     def intercept(self, n_classes: int, init_prior: bool) -> float | np.ndarray:
         """Return the intercept to start from."""
         if init_prior and self.known.any():
-            return prior_log_odds(self.labels, self.weights, n_classes)
+            return prior_log_odds(self.labels, self.weights_at(0.0), n_classes)
         return 0.0 if n_classes == 2 else np.zeros(n_classes)

@@ -20,9 +20,16 @@ KEPT_BYTES = 1 << 27
 """Instance factors and transductive probabilities are kept up to this size unless asked for."""
 
 
-def keeps_factors(store: bool | str, latent_dim: int, data: EnsembleData) -> bool:
+def keeps_factors(
+    store: bool | str, latent_dim: int, data: EnsembleData, majorize: bool = False
+) -> bool:
     """Return whether instance factors and transductive probabilities are kept."""
     if data.chunks is not None:
+        if majorize:
+            raise ValueError(
+                "supervision='majorize' keeps all instance factors on one machine, which those of "
+                "a dask array are not for. Use supervision='confidence'."
+            )
         if store is True:
             raise ValueError(
                 "store_instance_factors=True keeps the factors on one machine, which those of a "

@@ -2,11 +2,17 @@
 
     python examples/benchmarks/trainers.py                 # times and objectives, simulated
     python examples/benchmarks/trainers.py --data FOLDER   # free and projected factors, real sets
+    python examples/benchmarks/trainers.py --data FOLDER --by-name
 
 FOLDER is that of real_data.py. The gap is the log-loss of a trainer's own prediction of its
 labelled rows with the factors it was trained with (transductive) against that with the label-free
 fold-in of the same rows (inductive); held out: test rows, by fold-in. The last columns are
-CFEnsembleClassifier with this trainer.
+CFEnsembleClassifier with this trainer. With --by-name the table
+compares its two trainers by name instead.
+
+Bytes and operations of an epoch are counted, not measured (see `work`); the limit is what copying a
+large array reaches on the same machine and number of threads. `--device cuda` runs joint descent on
+a GPU; above 100 000 instances a few epochs are timed and nobody waits for convergence.
 """
 
 import argparse
@@ -31,6 +37,7 @@ SETTINGS = {
     "link": "logit", "standardize": True, "confidence": "uniform", "lambda_reg": 1.0,
     "init": "spectral", "use_class_weights": False,
 }  # fmt: skip
+LBFGS_STEPS = 20
 LBFGS = {"optimizer": "lbfgs", "dtype": "float64", "patience": 2}
 TRAINERS = {
     "ALS": lambda **s: CFEnsembleTrainer(aggregator_solver="converged", max_iter=200, **s),
@@ -54,23 +61,63 @@ def quietly_fitted(trainer, data):
         return trainer.fit(data)
 
 
-def times(sizes) -> None:
+def work(name: str, m: int, n: int, d: int, itemsize: int) -> tuple[float, float]:
+    """Return the operations and the bytes of one evaluation with its gradient, or of one sweep.
+
+    Multiplications and additions of the matrix products, the forward pass three times where there
+    is a backward one: Gram matrices (m d² per instance) and Cholesky factors (d³ / 3) unless all
+    cells weigh the same, as here, right sides and reconstruction (2 m d each). Bytes are those of
+    the matrices of m n cells, read or written once each: predictions, weights and residuals, and
+    their gradients.
+    """
+    products = 2 if "projected" in name or "ALS" in name else 1
+    flops = 2.0 * m * d * n * products
+    if "ALS" in name:
+        return flops + m * d * d * n, 4.0 * m * n * itemsize
+    return 3 * flops, 8.0 * m * n * itemsize
+
+
+def copy_bandwidth() -> float:
+    """Return the bytes per second, read and written, of a large copy; the best of five."""
+    source = np.ones(1 << 26, dtype=np.float32)
+    target, seconds = np.empty_like(source), []
+    for _ in range(5):
+        start = time.perf_counter()
+        np.copyto(target, source)
+        seconds.append(time.perf_counter() - start)
+    return 2 * source.nbytes / min(seconds)
+
+
+def times(sizes, device: str, limit: int) -> None:
+    bandwidth = copy_bandwidth()
+    print(f"copying: {bandwidth / 1e9:.1f} GB/s; joint descent on {device}")
     print(
-        f"{'m':>4}{'n':>9}  {'trainer':28}{'s / epoch':>11}{'epochs':>8}{'s':>9}{'objective':>12}"
+        f"{'m':>4}{'n':>9}  {'trainer':26}{'s / epoch':>11}{'epochs':>8}{'s':>9}{'objective':>12}"
+        f"{'GFLOP':>8}{'GB':>8}{'of limit':>9}"
     )
     for m, n in sizes:
         made = make_ensemble(m, n, random_state=0)
-        data = EnsembleData(made.R, np.where(np.arange(n) % 2 == 0, made.labels, -1))
+        R = made.R.astype(np.float32)
+        data = EnsembleData(R, np.where(np.arange(n) % 2 == 0, made.labels, -1))
         for name, make in TRAINERS.items():
-            trainer = make(latent_dim=min(8, m), **SETTINGS)
-            quietly_fitted(make(latent_dim=2, **SETTINGS), EnsembleData(made.R[:, :99]))
+            extra = {} if "ALS" in name else {"device": device}
+            if n > limit:
+                extra |= {"max_iter" if "ALS" in name else "max_epochs": 3, "tol": 0}
+            d = min(8, m)
+            trainer = make(latent_dim=d, **SETTINGS).set_params(**extra)
+            quietly_fitted(make(latent_dim=2, **SETTINGS), EnsembleData(R[:, :99]))
             start = time.perf_counter()
             quietly_fitted(trainer, data)
             seconds = time.perf_counter() - start
             history = trainer.history_
+            # an epoch of Adam evaluates the objective once more, without its gradient
+            evaluations = LBFGS_STEPS if "L-BFGS" in name else 1
+            flops, size = work(name, m, n, d, 8 if "L-BFGS" in name else 4)
+            share = size * evaluations * len(history) / seconds / bandwidth
             print(
-                f"{m:4}{n:9}  {name:28}{seconds / len(history):11.4f}{len(history):8}"
-                f"{seconds:9.2f}{history['objective'].min():12.5f}",
+                f"{m:4}{n:9}  {name:26}{seconds / len(history):11.4f}{len(history):8}"
+                f"{seconds:9.2f}{history['objective'].min():12.5f}"
+                f"{flops * evaluations / 1e9:8.2f}{size * evaluations / 1e9:8.2f}{share:9.1%}",
                 flush=True,
             )
 
@@ -81,7 +128,37 @@ def loss_of(proba, y) -> float:
     return log_loss(y, proba, labels=np.arange(proba.shape[1]))
 
 
-def gaps(folder: Path, names) -> None:
+def by_name(folder: Path, names, n_folds: int) -> None:
+    """Print what CFEnsembleClassifier scores with each of its trainers."""
+    from real_data import load, scores
+
+    gaps = []
+    print(f"{'CFEnsembleClassifier, log-loss':34}{'als':>10}{'pytorch':>10}{'difference':>12}")
+    for path in sorted(folder.glob("*.npz")):
+        if names and path.stem not in names:
+            continue
+        n_classes, folds = load(path)
+        losses = []
+        for P, y, T, y_test in folds[:n_folds]:
+            flat, flat_test = P.reshape(len(P), -1), T.reshape(len(T), -1)
+            models = [
+                CFEnsembleClassifier(trainer=name).fit(flat, y) for name in ("als", "pytorch")
+            ]
+            losses.append(
+                [
+                    scores(model.predict_proba(flat_test), y_test, n_classes)["log-loss"]
+                    for model in models
+                ]
+            )
+        als, joint = np.mean(losses, axis=0)
+        gaps.append((als, joint))
+        print(f"{path.stem:34}{als:10.4f}{joint:10.4f}{joint - als:+12.5f}", flush=True)
+    als, joint = np.mean(gaps, axis=0)
+    print(f"{'mean':34}{als:10.4f}{joint:10.4f}{joint - als:+12.5f}")
+    print(f"largest difference {np.abs(np.diff(gaps)).max():.5f}")
+
+
+def gaps(folder: Path, names, n_folds: int) -> None:
     from real_data import load, scores
 
     columns = ("transductive", "inductive", "held out", "log-loss", "ROC-AUC", "s / fit")
@@ -93,7 +170,7 @@ def gaps(folder: Path, names) -> None:
             if n_classes > 2 and "majorize" in name:
                 continue
             figures = []
-            for P, y, T, y_test in folds[:2]:
+            for P, y, T, y_test in folds[:n_folds]:
                 flat, flat_test = P.reshape(len(P), -1), T.reshape(len(T), -1)
                 trainer = make(latent_dim=3, **SETTINGS)
                 data = EnsembleData(P.swapaxes(0, 1).astype(float), y)
@@ -117,7 +194,7 @@ def gaps(folder: Path, names) -> None:
                 )
             rows[name].append(list(np.mean(figures, axis=0)))
         print(path.stem, file=sys.stderr)
-    print(f"{len(paths)} sets, mean of two folds each")
+    print(f"{len(paths)} sets, {n_folds} fold(s) each")
     print(f"{'trainer':28}{'sets':>5}" + "".join(f"{c:>14}" for c in columns))
     for name, values in rows.items():
         if values:
@@ -131,14 +208,23 @@ def main() -> int:
     parser.add_argument(
         "--sets", nargs="+", help="names of data sets; all of the folder if left out"
     )
+    parser.add_argument("--by-name", action="store_true", help="the classifier's two trainers")
+    parser.add_argument("--folds", type=int, default=2, help="outer folds of each data set")
     parser.add_argument("--m", nargs="+", type=int, default=[10, 50])
     parser.add_argument("--n", nargs="+", type=int, default=[1_000, 10_000])
+    parser.add_argument("--trainers", nargs="+", choices=TRAINERS, help="all if left out")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--limit", type=int, default=10_000, help="largest n that may converge")
     options = parser.parse_args()
+    for name in set(TRAINERS) - set(options.trainers or TRAINERS):
+        del TRAINERS[name]
     with threadpool_limits(1):
         if options.data:
-            gaps(options.data, options.sets)
+            compare = by_name if options.by_name else gaps
+            compare(options.data, options.sets, options.folds)
         else:
-            times([(m, n) for m in options.m for n in options.n])
+            sizes = [(m, n) for m in options.m for n in options.n]
+            times(sizes, options.device, options.limit)
     return 0
 
 

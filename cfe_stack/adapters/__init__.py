@@ -1,0 +1,1 @@
+"""From heterogeneous learners, boosters and files to the ensemble matrix."""

@@ -1,0 +1,73 @@
+"""Fitted learners of a collection, fitted when they are first asked for if they are not there."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from cfe_stack.adapters.fold_tasks import ALL_ROWS, Task
+from cfe_stack.adapters.learners import FittedLearner
+
+Fit = Callable[[Sequence[Task]], Mapping[Task, FittedLearner]]
+
+
+class FittedModels(Mapping[str, Any]):
+    """Fitted learners by name.
+
+    With a cache, predictions outlive a process and models do not; most runs that find all
+    predictions need no model. So the missing ones are fitted, all in one queue, at first access.
+
+    Parameters
+    ----------
+    tasks : mapping of str to sequence of Task
+        What to fit for every learner.
+    present : mapping of Task to FittedLearner
+        What has been fitted already.
+    failed : collection of Task
+        What is not tried again.
+    fit : callable
+        Fits tasks, and returns those that succeeded.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Sequence[Task]],
+        present: Mapping[Task, FittedLearner],
+        failed: Sequence[Task],
+        fit: Fit,
+    ) -> None:
+        self._tasks = dict(tasks)
+        self._models = dict(present)
+        self._failed = set(failed)
+        self._fit = fit
+
+    def _complete(self) -> dict[str, Any]:
+        wanted = [task for tasks in self._tasks.values() for task in tasks]
+        missing = [t for t in wanted if t not in self._models and t not in self._failed]
+        if missing:
+            fitted = self._fit(missing)
+            self._models |= fitted
+            self._failed |= set(missing) - set(fitted)
+        found: dict[str, Any] = {}
+        for name, tasks in self._tasks.items():
+            models = tuple(self._models.get(task) for task in tasks)
+            if tasks and tasks[0].fold == ALL_ROWS:
+                if models[0] is not None:
+                    found[name] = models[0]
+            else:
+                found[name] = models
+        return found
+
+    def __getitem__(self, name: str) -> Any:
+        return self._complete()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._complete())
+
+    def __len__(self) -> int:
+        return len(self._complete())
+
+    def __repr__(self) -> str:
+        return f"FittedModels({list(self._tasks)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # what fits the missing ones holds the training data, which a file should not
+        return dict, (self._complete(),)

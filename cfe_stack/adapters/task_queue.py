@@ -1,0 +1,170 @@
+"""One flat queue of fits over joblib, the longest first, with a budget of threads."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from joblib import Parallel, effective_n_jobs, parallel
+from threadpoolctl import threadpool_limits
+
+from cfe_stack.adapters.fold_tasks import ALL_ROWS, Outcome, Task
+from cfe_stack.extras import MissingExtraError, import_extra
+
+Call = tuple[Callable[..., Outcome], tuple[Any, ...], dict[str, Any]]
+"""A delayed call of joblib."""
+
+
+class LongestFirst:
+    """Hands out tasks, those first that are expected to take longest.
+
+    How long a learner takes is known from earlier runs or learned from its first fit; as long as
+    that runs, it takes at least as long as it has been running.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    seconds : dict of int to float
+        Known seconds of one fold by learner.
+    n_folds : int
+        A fit on all rows takes longer than one fold by that much.
+    """
+
+    def __init__(self, tasks: Sequence[Task], seconds: dict[int, float], n_folds: int) -> None:
+        self._waiting = list(tasks)
+        self._seconds = dict(seconds)
+        self._started: dict[int, float] = {}
+        self._growth = n_folds / max(n_folds - 1, 1)
+        self._lock = threading.Lock()
+
+    def expected(self, task: Task) -> float:
+        """Return the seconds a task is expected to take; infinity where nothing is known.
+
+        Parameters
+        ----------
+        task : Task
+        """
+        growth = self._growth if task.fold == ALL_ROWS else 1.0
+        if task.learner in self._seconds:
+            return self._seconds[task.learner] * growth
+        if task.learner in self._started:
+            return (time.perf_counter() - self._started[task.learner]) * growth
+        return float("inf")
+
+    def __iter__(self) -> Iterator[Task]:
+        return self
+
+    def __next__(self) -> Task:
+        with self._lock:
+            if not self._waiting:
+                raise StopIteration
+            task = max(self._waiting, key=self.expected)
+            self._waiting.remove(task)
+            self._started.setdefault(task.learner, time.perf_counter())
+            return task
+
+    def learn(self, outcome: Outcome) -> None:
+        """Note how long a fit took.
+
+        Parameters
+        ----------
+        outcome : Outcome
+        """
+        with self._lock:
+            growth = self._growth if outcome.task.fold == ALL_ROWS else 1.0
+            self._seconds[outcome.task.learner] = outcome.seconds / growth
+
+
+def threads_per_fit(n_jobs: int | None, n_tasks: int) -> int | None:
+    """Return how many threads one fit may use, so that all running fits keep to `n_jobs`.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        None outside of a parallel configuration sets no limit.
+    n_tasks : int
+    """
+    total = effective_n_jobs(n_jobs)
+    if n_jobs is None and total == 1:
+        return None
+    return max(1, total // max(1, min(total, n_tasks)))
+
+
+def run_queue(
+    tasks: Sequence[Task],
+    call: Callable[[Task, int | None], Call],
+    *,
+    n_jobs: int | None,
+    seconds: dict[int, float],
+    n_folds: int,
+    progress: bool,
+) -> Iterator[Outcome]:
+    """Run all tasks under the active joblib backend, and yield outcomes as they come in.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    call : callable
+        Returns the delayed call that runs a task with a number of threads.
+    n_jobs : int or None
+    seconds : dict of int to float
+        Known seconds of one fold by learner.
+    n_folds : int
+    progress : bool
+
+    Yields
+    ------
+    Outcome
+    """
+    if not tasks:
+        return
+    threads = threads_per_fit(n_jobs, len(tasks))
+    workers = min(effective_n_jobs(n_jobs), len(tasks))
+    # fits that share this process share its BLAS, whose threads are set for all of them at once
+    limit = nullcontext() if threads is None else threadpool_limits(threads, user_api="blas")
+    with limit, _bar(len(tasks), progress) as bar:
+        if workers == 1:
+            for task in tasks:
+                function, args, kwargs = call(task, threads)
+                yield function(*args, **kwargs)
+                bar.update()
+            return
+        queue = LongestFirst(tasks, seconds, n_folds)
+        backend = parallel.get_active_backend()[0]
+        streams = getattr(backend, "supports_return_generator", False)
+        pool = Parallel(
+            n_jobs=workers,
+            return_as="generator_unordered" if streams else "list",
+            pre_dispatch=workers + 1,
+            batch_size=1,
+        )
+        for outcome in pool(call(task, threads) for task in queue):
+            queue.learn(outcome)
+            yield outcome
+            bar.update()
+
+
+class _NoBar:
+    """Stands in for a progress bar."""
+
+    def __enter__(self) -> "_NoBar":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        return None
+
+    def update(self) -> None:
+        """Show nothing."""
+
+
+def _bar(total: int, progress: bool) -> Any:
+    """Return a progress bar, if one is wanted and somebody is looking."""
+    if not (progress and sys.stderr.isatty()):
+        return _NoBar()
+    try:
+        tqdm = import_extra("tqdm", extra="progress")
+    except MissingExtraError:
+        return _NoBar()
+    return tqdm.tqdm(total=total, unit="fit")

@@ -1,0 +1,144 @@
+"""Checking X, y and learners before the first fit."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+from sklearn.utils import assert_all_finite, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from cfe_stack.adapters.early_stopping import EarlyStopping, stopping_of
+from cfe_stack.adapters.fitting import LearnerPlan, TrainingRows
+from cfe_stack.adapters.learners import STACK_METHODS, check_estimators, routed_fit_params
+from cfe_stack.meta_features import is_missing
+
+
+def check_rows(
+    X: Any,
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    X_test: Any = None,
+) -> TrainingRows:
+    """Return what all fits share, checked.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix or data frame of n rows
+    y : array-like of shape (n,)
+    sample_weight, groups : array-like of shape (n,), default=None
+    X_test : as X, default=None
+
+    Raises
+    ------
+    ValueError
+        If numbers of rows disagree, a label is missing, or there are fewer than two classes.
+    """
+    X = _indexable(X)
+    labels = column_or_1d(y, warn=True)
+    n = X.shape[0]
+    if len(labels) != n:
+        raise ValueError(f"X has {n} rows and y {len(labels)}; they must have the same number.")
+    if labels.dtype.kind == "f":
+        assert_all_finite(labels, input_name="y")
+    elif labels.dtype.kind == "O":
+        missing = np.flatnonzero([is_missing(label) for label in labels.tolist()])
+        if missing.size:
+            raise ValueError(
+                f"y has no label in {len(missing)} rows, the first is row {missing[0]}: base "
+                "learners need labels. Leave these rows out and pass them as X_test."
+            )
+    check_classification_targets(labels)
+    classes, codes = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"y holds one class only, {classes.tolist()}; a classifier needs two.")
+    weights = _weights(sample_weight, n)
+    if weights is not None and len(np.unique(codes[weights > 0])) < 2:
+        raise ValueError(
+            f"y holds {len(np.unique(codes[weights > 0]))} class(es) among the "
+            f"{int((weights > 0).sum())} rows of non-zero sample weight; a classifier needs two."
+        )
+    return TrainingRows(
+        X,
+        labels,
+        codes,
+        classes,
+        weights,
+        _groups(groups, n),
+        None if X_test is None else _indexable(X_test),
+    )
+
+
+def _indexable(X: Any) -> Any:
+    """Return X as something whose rows can be picked."""
+    if sparse.issparse(X):
+        return X if X.format in ("csr", "csc") else X.tocsr()
+    if hasattr(X, "shape") and hasattr(X, "__getitem__"):
+        return X
+    return np.asarray(X)
+
+
+def _weights(sample_weight: ArrayLike | None, n: int) -> np.ndarray | None:
+    if sample_weight is None:
+        return None
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (n,) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(
+            f"sample_weight must hold {n} finite numbers >= 0, one per row of X; got shape "
+            f"{weights.shape}."
+        )
+    return weights
+
+
+def _groups(groups: ArrayLike | None, n: int) -> np.ndarray | None:
+    if groups is None:
+        return None
+    named = np.asarray(groups)
+    if named.shape != (n,):
+        raise ValueError(f"groups must have shape ({n},), one per row of X; got {named.shape}.")
+    return named
+
+
+def plan_learners(
+    estimators: Any,
+    fit_params: Mapping[str, Any] | None,
+    stack_method: str,
+    early_stopping: int | EarlyStopping | None,
+) -> tuple[LearnerPlan, ...]:
+    """Return learners and how each is fitted.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator) or mapping
+    fit_params : mapping or None
+    stack_method : str
+    early_stopping : int, EarlyStopping or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something is not as described, or a learner is fitted for good.
+    """
+    pairs = check_estimators(estimators)
+    if stack_method not in ("auto", *STACK_METHODS):
+        raise ValueError(
+            f"stack_method is {stack_method!r}; it must be 'auto' or one of {STACK_METHODS}."
+        )
+    if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
+        early_stopping = EarlyStopping(rounds=early_stopping)
+    routed = routed_fit_params(fit_params, [name for name, _ in pairs])
+    for name, learner in pairs:
+        if type(learner).__name__ == "FrozenEstimator":
+            raise ValueError(
+                f"The learner {name!r} is a FrozenEstimator: it would predict rows that it may "
+                "have been trained on, which is not out-of-fold. Pass the unfrozen estimator, "
+                "which is fitted in every fold; for models that were trained on other rows there "
+                "is cfe_stack.adapters.prefit.predictions_of_fitted."
+            )
+    return tuple(
+        LearnerPlan(name, learner, routed[name], stack_method, stopping_of(learner, early_stopping))
+        for name, learner in pairs
+    )

@@ -1,0 +1,122 @@
+"""One fold of a comparison: every contender learns, predicts, and is kept for a later run."""
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import sklearn
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+
+from cfe_stack.adapters.cache import CacheWarning, DamagedEntryError, Entry, FoldCache
+from cfe_stack.adapters.fingerprints import Fingerprint
+from cfe_stack.comparison_problems import FoldSize, Problem
+from cfe_stack.contenders import Contender
+from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.meta_features import MissingPredictionsWarning
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What one contender did on one fold: probabilities, or why there are none."""
+
+    proba: np.ndarray | None
+    seconds: float
+    error: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class FoldOutcome:
+    """What all contenders did on one fold."""
+
+    size: FoldSize
+    codes: np.ndarray
+    weights: np.ndarray | None
+    n_missing: int
+    outcomes: list[Outcome]
+
+
+def run_fold(
+    problem: Problem,
+    size: FoldSize,
+    contenders: Sequence[Contender],
+    cache: FoldCache | None,
+    on_error: str,
+    limit: int | None,
+) -> FoldOutcome:
+    """Let every contender learn from the training rows and predict the held-out ones."""
+    with threadpool_limits(limit):
+        train, test = problem.parts(size.fold)
+        hidden = EnsembleData(test.R, C=test.C, classifier_names=test.classifier_names)
+        outcomes = [_run(c, train, hidden, cache, on_error) for c in contenders]
+    return FoldOutcome(
+        size, test.labels, test.sample_weight, train.n_missing + test.n_missing, outcomes
+    )
+
+
+def _run(
+    contender: Contender,
+    train: EnsembleData,
+    test: EnsembleData,
+    cache: FoldCache | None,
+    on_error: str,
+) -> Outcome:
+    """Return what a contender predicts, from the cache if it is there."""
+    address = None
+    if cache is not None and contender.identity is not None:
+        address = _address(contender, train, test)
+        if (found := _stored(cache, address)) is not None:
+            return found
+    start = time.perf_counter()
+    try:
+        proba = _checked(quietly(contender, train, test), test)
+    except Exception as error:  # whatever goes wrong in a contender is its own affair
+        if on_error == "raise":
+            raise
+        return Outcome(None, np.nan, f"{type(error).__name__}: {error}")
+    outcome = Outcome(proba, time.perf_counter() - start)
+    if cache is not None and address is not None:
+        try:
+            cache.store(address, Entry(proba, {"seconds": outcome.seconds}))
+        except OSError as error:
+            warnings.warn(f"A result was not stored: {error}.", CacheWarning, stacklevel=2)
+    return outcome
+
+
+def _stored(cache: FoldCache, address: str) -> Outcome | None:
+    try:
+        entry = cache.load(address)
+    except DamagedEntryError as error:
+        warnings.warn(f"{error}; it is computed again.", CacheWarning, stacklevel=3)
+        return None
+    return None if entry is None else Outcome(entry.scores, float(entry.details["seconds"]))
+
+
+def quietly(contender: Contender, train: EnsembleData, test: EnsembleData) -> np.ndarray:
+    """Run a contender; a stopped solver is a weak contender, not a reason to stop."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", MissingPredictionsWarning)
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        return contender.predict(train, test)
+
+
+def _checked(proba: np.ndarray, test: EnsembleData) -> np.ndarray:
+    proba = np.asarray(proba, dtype=np.float64)
+    expected = (test.n_instances, test.n_classes)
+    if proba.shape != expected or not np.isfinite(proba).all():
+        raise ValueError(f"it returned {proba.shape}; probabilities must be finite, {expected}.")
+    return proba
+
+
+def _address(contender: Contender, train: EnsembleData, test: EnsembleData) -> str:
+    """Return the content address of what a contender's prediction depends on."""
+    from cfe_stack import __version__
+
+    versions = [__version__, sklearn.__version__, np.__version__]
+    matrices = [train.R, train.labels, train.C, train.sample_weight, test.R, test.C]
+    return Fingerprint(
+        "comparison", contender.identity or contender.name, versions, matrices
+    ).digest

@@ -1,0 +1,476 @@
+"""CFEStackingClassifier: base learners, X and y in, calibrated probabilities out."""
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+from sklearn.base import ClassifierMixin, TransformerMixin, clone
+from sklearn.utils import Bunch, Tags, check_array, get_tags
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    _routing_enabled,
+    process_routing,
+)
+from sklearn.utils.metaestimators import _BaseComposition, available_if
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
+
+from cfe_stack.adapters.cache import FoldCache
+from cfe_stack.adapters.collection import FailedLearnerWarning
+from cfe_stack.adapters.early_stopping import EarlyStopping
+from cfe_stack.adapters.fold_plan import plan_folds
+from cfe_stack.adapters.learners import FittedLearner, check_estimators
+from cfe_stack.adapters.out_of_fold import collect_out_of_fold
+from cfe_stack.adapters.out_of_fold_data import OutOfFoldData
+from cfe_stack.adapters.shared_collections import SharedCollections
+from cfe_stack.classifier import CFEnsembleClassifier
+from cfe_stack.ensemble_data import observed
+
+
+def _final_has(method: str) -> Any:
+    """Return a check for `available_if`: the final estimator has a method."""
+
+    def check(self: "CFEStackingClassifier") -> bool:
+        final = getattr(self, "final_estimator_", self.final_estimator)
+        # hasattr would hide why a method is missing
+        getattr(CFEnsembleClassifier() if final is None else final, method)
+        return True
+
+    return check
+
+
+class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition):
+    """Stack base learners, with a final estimator on their out-of-fold predictions.
+
+    What scikit-learn's ``StackingClassifier`` does, on the collection of
+    :func:`cfe_stack.collect_out_of_fold`: any splitter, early stopping inside the folds, stored
+    predictions, learners that fail leave missing cells. With an integer `cv`, k-fold splitters and
+    ``refit="full"`` the final estimator sees what it would see there.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator)
+        Base learners; ``"drop"`` leaves one out.
+    final_estimator : classifier, default=None
+        None is ``CFEnsembleClassifier()``.
+    cv : int, splitter or list of (train, test), default=5
+        Outer folds, as in :func:`cfe_stack.collect_out_of_fold`. A list is handed on to a
+        `CFEnsembleClassifier` as its inner folds, if it holds every row out once.
+    stack_method : {"auto", "predict_proba", "decision_function", "predict"}, default="auto"
+    n_jobs : int, default=None
+        Fits at a time × threads per fit.
+    memory : path or FoldCache, default=None
+        Directory in which predictions of finished fits are stored.
+    refit : {"full", "bag", "both"}, default="full"
+        Which models predict new rows: fitted once more on all rows, or those of the folds on
+        average. ``"both"`` keeps both, and those on all rows predict.
+    passthrough : bool, default=False
+        Append X to the predictions. A `CFEnsembleClassifier` does not use it.
+    on_error : {"missing", "raise"}, default="missing"
+        What follows when a learner fails in a fold: missing cells, or the error.
+    early_stopping : int or EarlyStopping, default=None
+    time_limit : float, default=None
+        Seconds for one fit with its predictions.
+    progress : bool, default=True
+        Whether to show a progress bar in a terminal (needs tqdm).
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    n_features_in_ : int
+    final_estimator_ : classifier
+    ensemble_data_ : OutOfFoldData
+        Out-of-fold predictions with folds, coverage, times and failures.
+    estimators_ : list of estimators
+        Fitted on all rows; without learners that failed. Empty with ``refit="bag"``.
+    named_estimators_ : Bunch
+        The same by name.
+    fold_estimators_ : dict of str to list of (estimator or None)
+        Fitted in every fold; empty with ``refit="full"``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        In `fit`, if a parameter or the data are not as described; in prediction, if every base
+        learner fails.
+
+    Warns
+    -----
+    FailedLearnerWarning
+        If a base learner fails, in training or in prediction; its predictions are missing.
+
+    Notes
+    -----
+    Clones share the collections of the one they were cloned from: a search over parameters of the
+    final estimator fits no base learner twice in one process, and with `memory` in none.
+
+    See Also
+    --------
+    CFEnsembleClassifier : The final estimator alone, for other stacks.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> from cfe_stack import CFEStackingClassifier
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> bases = [("bayes", GaussianNB()), ("tree", DecisionTreeClassifier(max_depth=4))]
+    >>> stack = CFEStackingClassifier(bases).fit(X[:400], y[:400])
+    >>> stack.predict_proba(X[400:]).shape, stack.ensemble_data_.R.shape
+    ((169, 2), (2, 400))
+    """
+
+    def __init__(
+        self,
+        estimators: Sequence[tuple[str, Any]],
+        final_estimator: Any = None,
+        *,
+        cv: Any = 5,
+        stack_method: str = "auto",
+        n_jobs: int | None = None,
+        memory: str | os.PathLike[str] | FoldCache | None = None,
+        refit: Literal["full", "bag", "both"] = "full",
+        passthrough: bool = False,
+        on_error: Literal["missing", "raise"] = "missing",
+        early_stopping: int | EarlyStopping | None = None,
+        time_limit: float | None = None,
+        progress: bool = True,
+    ) -> None:
+        self.estimators = estimators
+        self.final_estimator = final_estimator
+        self.cv = cv
+        self.stack_method = stack_method
+        self.n_jobs = n_jobs
+        self.memory = memory
+        self.refit = refit
+        self.passthrough = passthrough
+        self.on_error = on_error
+        self.early_stopping = early_stopping
+        self.time_limit = time_limit
+        self.progress = progress
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return parameters, those of the base learners included.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+        """
+        return self._get_params("estimators", deep=deep)
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, base learners by name and their parameters included.
+
+        Parameters
+        ----------
+        **params
+        """
+        self._set_params("estimators", **params)
+        return self
+
+    def __sklearn_clone__(self) -> Self:
+        copy = super().__sklearn_clone__()
+        copy._shared = self._collections()
+        return copy
+
+    def _collections(self) -> SharedCollections:
+        """Return what this stack shares with its clones."""
+        shared: SharedCollections = self.__dict__.setdefault("_shared", SharedCollections())
+        return shared
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        try:
+            bases = [
+                get_tags(learner).input_tags for _, learner in check_estimators(self.estimators)
+            ]
+        except (TypeError, ValueError, AttributeError):
+            return tags  # fit says what is wrong
+        tags.input_tags.sparse = all(base.sparse for base in bases)
+        # a learner that cannot take NaN leaves missing cells, if the final estimator can take those
+        spared = self.on_error == "missing" and get_tags(self._final()).input_tags.allow_nan
+        tags.input_tags.allow_nan = (any if spared else all)(base.allow_nan for base in bases)
+        return tags
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Return where `sample_weight`, `groups` and other arguments of `fit` go."""
+        router = MetadataRouter(owner=self)
+        fits = MethodMapping().add(caller="fit", callee="fit")
+        for name, learner in check_estimators(self.estimators):
+            router.add(**{name: learner}, method_mapping=fits)
+        router.add(final_estimator_=self._final(), method_mapping=fits)
+        if hasattr(self.cv, "get_metadata_routing"):
+            splits = MethodMapping().add(caller="fit", callee="split")
+            router.add(splitter=self.cv, method_mapping=splits)
+        return router
+
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        **fit_params: Any,
+    ) -> Self:
+        """Collect out-of-fold predictions and fit the final estimator on them.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+            Handed to the base learners as it is.
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+            Handed to every fit that takes weights; with metadata routing, to those that ask.
+        groups : array-like of shape (n_samples,), default=None
+            Handed to the splitter, and to the final estimator if it takes groups.
+        **fit_params
+            With metadata routing, what the estimators ask for; else ``name__argument`` of base
+            learners.
+        """
+        if self.refit not in ("full", "bag", "both"):
+            raise ValueError(f"refit must be 'full', 'bag' or 'both', got {self.refit!r}.")
+        check_estimators(self.estimators)
+        final = clone(self._final())
+        self._check_columns(X, reset=True)
+        routed = self._route(sample_weight, groups, fit_params)
+        data = self._collect(X, y, routed)
+        self.ensemble_data_, self.classes_ = data, data.classes
+        self._fitted: Mapping[str, Any] = data.fold_models if self.refit == "bag" else data.models
+        predicted = observed(data.R).any(axis=0)
+        self._tell_layout(final, data, X, groups)
+        P = self._columns(data.R, X)
+        extra = {
+            name: np.asarray(value)[predicted]
+            for name, value in routed.final_estimator_.fit.items()
+            if value is not None
+        }
+        self._check_holes(final, data)
+        self.final_estimator_ = final.fit(P[predicted], data.labels[predicted], **extra)
+        return self
+
+    def _final(self) -> Any:
+        return CFEnsembleClassifier() if self.final_estimator is None else self.final_estimator
+
+    def _check_columns(self, X: Any, *, reset: bool) -> None:
+        """Remember or compare columns; refuse values that no base learner could take."""
+        tags = get_tags(self).input_tags
+        if not hasattr(X, "columns"):
+            kind = getattr(getattr(X, "dtype", None), "kind", None)
+            try:
+                check_array(
+                    X,
+                    accept_sparse=["csr", "csc"] if tags.sparse else False,
+                    accept_large_sparse=False,
+                    dtype=None if kind in ("U", "S") else "numeric",
+                    ensure_all_finite="allow-nan" if tags.allow_nan else True,
+                    estimator=self,
+                    input_name="X",
+                )
+            except ValueError:
+                # text is for a Pipeline that encodes it
+                if kind != "O":
+                    raise
+        validate_data(self, X, reset=reset, skip_check_array=True)
+
+    def _route(self, sample_weight: Any, groups: Any, fit_params: dict[str, Any]) -> Bunch:
+        """Return what goes to every base learner, the splitter and the final estimator."""
+        given = {"sample_weight": sample_weight, "groups": groups}
+        present = {name: value for name, value in given.items() if value is not None}
+        if _routing_enabled():
+            routed = process_routing(self, "fit", **present, **fit_params)
+            names = [name for name, _ in check_estimators(self.estimators)]
+            splitter = routed.get("splitter", Bunch(split={})).split
+            return Bunch(
+                learners={name: routed[name].fit for name in names},
+                final_estimator_=routed.final_estimator_,
+                sample_weight=None,
+                groups=splitter.get("groups", groups),
+            )
+        final = self._final()
+        taken = {name: v for name, v in present.items() if has_fit_parameter(final, name)}
+        return Bunch(
+            learners=fit_params,
+            final_estimator_=Bunch(fit=taken),
+            sample_weight=sample_weight,
+            groups=groups,
+        )
+
+    def _collect(self, X: Any, y: Any, routed: Bunch) -> OutOfFoldData:
+        options: dict[str, Any] = {
+            "cv": self.cv,
+            "groups": routed.groups,
+            "sample_weight": routed.sample_weight,
+            "fit_params": routed.learners,
+            "stack_method": self.stack_method,
+            "refit": self.refit,
+            "on_error": self.on_error,
+            "early_stopping": self.early_stopping,
+            "time_limit": self.time_limit,
+        }
+        how: dict[str, Any] = {
+            "n_jobs": self.n_jobs,
+            "memory": self.memory,
+            "progress": self.progress,
+        }
+        return self._collections().collected(
+            lambda: collect_out_of_fold(self.estimators, X, y, **options, **how),
+            (check_estimators(self.estimators), X, y, options),
+        )
+
+    def _tell_layout(self, final: Any, data: OutOfFoldData, X: Any, groups: Any) -> None:
+        """Say to a CFEnsembleClassifier what the columns are, where it would have to find out."""
+        if not isinstance(final, CFEnsembleClassifier):
+            return
+        if final.layout == "auto":
+            final.set_params(
+                layout="class1" if data.n_classes == 2 else "blocks",
+                n_classifiers=data.n_classifiers,
+                passthrough="after" if self.passthrough else None,
+            )
+        if isinstance(self.cv, list) and isinstance(final.cv, int) and groups is None:
+            plan = plan_folds(self.cv, np.empty((data.n_instances, 0)), data.labels)
+            if len(plan.fold_ids) == 1 and (plan.fold_ids >= 0).all():
+                final.set_params(cv=list(plan.splits))
+
+    def _check_holes(self, final: Any, data: OutOfFoldData) -> None:
+        """Raise ValueError where cells are missing and the final estimator cannot take them."""
+        holes: np.ndarray = ~observed(data.R)
+        holes = holes[:, ~holes.all(axis=0)]
+        if holes.any() and not get_tags(final).input_tags.allow_nan:
+            names = np.asarray(data.classifier_names)[holes.any(axis=1)].tolist()
+            raise ValueError(
+                f"Out-of-fold predictions of {names} are missing for some rows, and "
+                f"{type(final).__name__} takes no missing values. Take CFEnsembleClassifier as "
+                "final_estimator, or on_error='raise' to see what failed."
+            )
+
+    def _columns(self, R: np.ndarray, X: Any) -> Any:
+        """Return meta-features of an ensemble matrix: predictions, then X where it is passed."""
+        P = R.T if R.ndim == 2 else R.transpose(1, 0, 2).reshape(R.shape[1], -1)
+        if not self.passthrough:
+            return P
+        return sparse.hstack([P, X], format="csr") if sparse.issparse(X) else np.hstack([P, X])
+
+    def _matrix(self, X: Any) -> np.ndarray:
+        """Return the ensemble matrix of new rows; learners that fail leave missing cells."""
+        check_is_fitted(self, "final_estimator_")
+        data = self.ensemble_data_
+        self._check_columns(X, reset=False)
+        if not hasattr(X, "shape"):
+            X = np.asarray(X)
+        R = np.full((data.n_classifiers, X.shape[0], data.n_classes), np.nan)
+        failures: dict[str, Exception] = {}
+        for u, name in enumerate(data.classifier_names or ()):
+            models = self._fitted.get(name)
+            models = models if isinstance(models, tuple) else (models,)
+            try:
+                parts = [model.predict_proba(X) for model in models if model is not None]
+                if parts:
+                    R[u] = np.mean(parts, axis=0)
+            except Exception as error:  # whatever it is: the others still predict
+                if self.on_error == "raise":
+                    raise
+                failures[name] = error
+        if failures and len(failures) == len(self._fitted):
+            raise next(iter(failures.values()))
+        for name, failure in failures.items():
+            warnings.warn(
+                f"The learner {name!r} failed in prediction, and its predictions are missing: "
+                f"{type(failure).__name__}: {failure}",
+                FailedLearnerWarning,
+                stacklevel=4,
+            )
+        return R[:, :, 1] if data.n_classes == 2 else R
+
+    def transform(self, X: Any) -> Any:
+        """Return meta-features: probabilities of the base learners, with X if it is passed.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray or sparse matrix of shape (n_samples, n_columns)
+            P(class 1) of every learner, or of all classes, learner after learner.
+        """
+        R = self._matrix(X)
+        return self._columns(R, X)
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Return names of the columns of :meth:`transform`.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Names of the columns of X, used with ``passthrough=True``.
+        """
+        check_is_fitted(self, "final_estimator_")
+        prefix, data = type(self).__name__.lower(), self.ensemble_data_
+        several = range(data.n_classes) if data.n_classes > 2 else [""]
+        names = [f"{prefix}_{name}{k}" for name in data.classifier_names or () for k in several]
+        if self.passthrough:
+            given = getattr(self, "feature_names_in_", input_features)
+            numbered = [f"x{j}" for j in range(self.n_features_in_)]
+            names += numbered if given is None else np.asarray(given).tolist()
+        return np.asarray(names, dtype=object)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return predicted classes, of shape (n_samples,).
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+        """
+        P = self._columns(self._matrix(X), X)
+        return np.asarray(self.classes_)[self.final_estimator_.predict(P)]
+
+    @available_if(_final_has("predict_proba"))
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return class probabilities, of shape (n_samples, n_classes).
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+        """
+        P = self._columns(self._matrix(X), X)
+        return self.final_estimator_.predict_proba(P)
+
+    @available_if(_final_has("decision_function"))
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return scores of the final estimator, (n_samples,) or (n_samples, n_classes).
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+        """
+        P = self._columns(self._matrix(X), X)
+        return self.final_estimator_.decision_function(P)
+
+    @property
+    def estimators_(self) -> list[Any]:
+        """Base learners fitted on all rows."""
+        check_is_fitted(self, "final_estimator_")
+        return [model.estimator for model in self.ensemble_data_.models.values()]
+
+    @property
+    def named_estimators_(self) -> Bunch:
+        """Base learners fitted on all rows, by name."""
+        check_is_fitted(self, "final_estimator_")
+        return Bunch(**{n: m.estimator for n, m in self.ensemble_data_.models.items()})
+
+    @property
+    def fold_estimators_(self) -> dict[str, list[Any]]:
+        """Base learners fitted in every fold, None where one failed."""
+        check_is_fitted(self, "final_estimator_")
+
+        def fitted(models: tuple[FittedLearner | None, ...]) -> list[Any]:
+            return [None if model is None else model.estimator for model in models]
+
+        return {n: fitted(models) for n, models in self.ensemble_data_.fold_models.items()}

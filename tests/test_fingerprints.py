@@ -1,0 +1,95 @@
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy import sparse
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from cfe_stack.adapters.fingerprints import Fingerprint, UncacheableError, library_versions
+
+A = np.arange(12.0).reshape(4, 3)
+FRAME = pd.DataFrame({"a": [1, 2], "b": ["x", "y"], "c": pd.Categorical(["u", "v"])})
+DIFFERENT = {
+    "value": (A, A + 1e-12),
+    "shape": (A, A.reshape(3, 4)),
+    "type": (A, A.astype(np.float32)),
+    "order of rows": (A, A[::-1]),
+    "kind": (1, 1.0),
+    "text": ("1", 1),
+    "nesting": ([1, [2]], [[1], 2]),
+    "split": (["ab", "c"], ["a", "bc"]),
+    "key": ({"a": 1}, {"b": 1}),
+    "objects": (np.array(["a", None], dtype=object), np.array(["a", "None"], dtype=object)),
+    "column name": (FRAME, FRAME.rename(columns={"a": "z"})),
+    "cell": (FRAME, FRAME.assign(b=["x", "z"])),
+    "category": (FRAME, FRAME.assign(c=pd.Categorical(["v", "u"]))),
+    "package": (pd.DataFrame(A), pl.DataFrame(A)),
+    "polars": (pl.DataFrame(A), pl.DataFrame(A + 1)),
+    "sparse": (sparse.csr_matrix(A), sparse.csr_matrix(A + 1)),
+    "parameter": (GaussianNB(), GaussianNB(var_smoothing=1e-3)),
+    "class": (GaussianNB(), DecisionTreeClassifier()),
+    "nested": (
+        make_pipeline(StandardScaler(), DecisionTreeClassifier(max_depth=2)),
+        make_pipeline(StandardScaler(), DecisionTreeClassifier(max_depth=3)),
+    ),
+    "in a list": (
+        VotingClassifier([("a", GaussianNB())]),
+        VotingClassifier([("a", GaussianNB(priors=[0.5, 0.5]))]),
+    ),
+    "code": (FunctionTransformer(lambda X: X + 1), FunctionTransformer(lambda X: X + 2)),
+    "partial": (partial(np.clip, a_min=0), partial(np.clip, a_min=1)),
+    "random state": (np.random.RandomState(0), np.random.RandomState(1)),
+    "how it was fitted": (
+        FrozenEstimator(GaussianNB().fit(A, [0, 1, 0, 1])),
+        FrozenEstimator(GaussianNB().fit(A, [0, 0, 1, 1])),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DIFFERENT)
+def test_what_differs_has_another_address(case):
+    one, other = DIFFERENT[case]
+    assert Fingerprint(one).digest != Fingerprint(other).digest
+    assert Fingerprint(one).digest == Fingerprint(one).digest
+
+
+def test_threads_have_no_address():
+    forests = [RandomForestClassifier(n_jobs=jobs, random_state=0) for jobs in (None, 1, -1)]
+    assert len({Fingerprint(make_pipeline(forest)).digest for forest in forests}) == 1
+
+
+def test_memory_layout_has_no_address():
+    assert Fingerprint(A).digest == Fingerprint(np.asfortranarray(A)).digest
+    assert Fingerprint({"a": 1, "b": 2}).digest == Fingerprint({"b": 2, "a": 1}).digest
+
+
+def test_another_process_finds_the_same_address():
+    code = (
+        "import numpy as np; from sklearn.naive_bayes import GaussianNB;"
+        "from cfe_stack.adapters.fingerprints import Fingerprint;"
+        "print(Fingerprint(np.arange(5.0), GaussianNB(), {'a': {1, 2}, 'b': 'ü'}).digest)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    here = Fingerprint(np.arange(5.0), GaussianNB(), {"a": {1, 2}, "b": "ü"}).digest
+    assert run.stdout.strip() == here
+
+
+def test_what_cannot_be_hashed_is_said():
+    with pytest.raises(UncacheableError, match="generator object"):
+        Fingerprint(i for i in range(3))
+
+
+def test_versions_are_those_of_packages_in_use():
+    found = library_versions([make_pipeline(StandardScaler(), GaussianNB())])
+    assert set(found) == {"numpy", "scipy", "sklearn"}
+    xgboost = pytest.importorskip("xgboost")
+    assert library_versions([xgboost.XGBClassifier()])["xgboost"] == xgboost.__version__

@@ -1,0 +1,142 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+from joblib import delayed, parallel_config
+from threadpoolctl import threadpool_info
+
+from cfe_stack.adapters import task_queue
+from cfe_stack.adapters.fold_tasks import ALL_ROWS, Outcome, Task
+from cfe_stack.adapters.task_queue import LongestFirst, run_queue, threads_per_fit
+
+
+def tasks(n_learners=3, n_folds=2):
+    return [Task(u, fold) for u in range(n_learners) for fold in (*range(n_folds), ALL_ROWS)]
+
+
+def test_known_times_decide_the_order():
+    queue = LongestFirst(tasks(), {0: 1.0, 1: 3.0, 2: 2.0}, 2)
+    order = [(task.learner, task.fold) for task in queue]
+    # with two folds, a fit on all rows takes twice as long as one fold
+    assert order == [
+        (1, -1), (2, -1), (1, 0), (1, 1), (0, -1), (2, 0), (2, 1), (0, 0), (0, 1),
+    ]  # fmt: skip
+
+
+def test_unknown_learners_are_tried_first_and_then_known():
+    queue = LongestFirst(tasks(n_folds=4), {}, 4)
+    assert [next(queue).learner for _ in range(3)] == [0, 1, 2]
+    queue.learn(Outcome(Task(0, 0), seconds=1e-9))
+    queue.learn(Outcome(Task(2, 0), seconds=5.0))
+    # learner 1 is still running, but not for five seconds yet
+    assert [next(queue).learner for _ in range(4)] == [2, 2, 2, 2]
+    assert next(queue).learner == 1
+
+
+@pytest.mark.parametrize(
+    ("n_jobs", "n_tasks", "threads"), [(None, 9, None), (1, 9, 1), (4, 9, 1), (4, 2, 2), (6, 4, 1)]
+)
+def test_threads_times_fits_stay_in_the_budget(n_jobs, n_tasks, threads):
+    assert threads_per_fit(n_jobs, n_tasks) == threads
+    if threads is not None:
+        assert threads * min(n_jobs, n_tasks) <= n_jobs
+
+
+class Running:
+    """Counts how many calls run at once."""
+
+    def __init__(self):
+        self.now, self.most, self.blas, self.lock = 0, 0, set(), threading.Lock()
+
+    def __call__(self, task, threads):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            found = [i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"]
+            self.blas |= set(found)
+        time.sleep(0.01)
+        with self.lock:
+            self.now -= 1
+        return Outcome(task, seconds=0.01)
+
+
+def run(running, n_jobs, todo):
+    return run_queue(
+        todo,
+        lambda task, threads: delayed(running)(task, threads),
+        n_jobs=n_jobs,
+        seconds={},
+        n_folds=2,
+        progress=False,
+    )
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_every_task_is_run_once_and_no_more_at_a_time_than_allowed(n_jobs):
+    running = Running()
+    with parallel_config(backend="threading"):
+        done = [outcome.task for outcome in run(running, n_jobs, tasks())]
+    assert sorted(done, key=repr) == sorted(tasks(), key=repr)
+    assert running.most == n_jobs
+    assert running.blas <= {1}
+
+
+def test_no_task_starts_no_worker():
+    assert list(run(Running(), 2, [])) == []
+
+
+def test_backends_without_streams_are_waited_for(monkeypatch):
+    with parallel_config(backend="threading"):
+        backend, _ = task_queue.parallel.get_active_backend()
+        monkeypatch.setattr(type(backend), "supports_return_generator", False)
+        assert len(list(run(Running(), 2, tasks()))) == len(tasks())
+
+
+class Bar:
+    made: list = []
+
+    def __init__(self, total, unit):
+        self.total, self.count = total, 0
+        Bar.made.append(self)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def update(self):
+        self.count += 1
+
+
+@pytest.mark.parametrize(("terminal", "progress"), [(True, True), (False, True), (True, False)])
+def test_a_bar_is_shown_only_to_somebody_who_looks(monkeypatch, terminal, progress, capfd):
+    tqdm = pytest.importorskip("tqdm")
+    Bar.made = []
+    monkeypatch.setattr(tqdm, "tqdm", Bar)
+    monkeypatch.setattr(task_queue.sys.stderr, "isatty", lambda: terminal, raising=False)
+    list(
+        run_queue(
+            tasks(), lambda *a: delayed(Running())(*a), n_jobs=1, seconds={}, n_folds=2,
+            progress=progress,
+        )
+    )  # fmt: skip
+    assert [bar.count for bar in Bar.made] == ([9] if terminal and progress else [])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_missing_bar_is_no_error(monkeypatch):
+    monkeypatch.setattr(task_queue.sys.stderr, "isatty", lambda: True, raising=False)
+
+    def missing(name, extra):
+        raise task_queue.MissingExtraError(name)
+
+    monkeypatch.setattr(task_queue, "import_extra", missing)
+    done = list(
+        run_queue(
+            tasks(), lambda *a: delayed(Running())(*a), n_jobs=1, seconds={}, n_folds=2,
+            progress=True,
+        )
+    )  # fmt: skip
+    assert np.isfinite([outcome.seconds for outcome in done]).all()

@@ -1,0 +1,51 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.naive_bayes import GaussianNB
+
+from cfe_stack.adapters.early_stopping import EarlyStopping
+from cfe_stack.adapters.training_rows import check_rows, plan_learners
+
+X, Y = np.zeros((4, 2)), np.array(["b", "a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    "y", [Y, Y.tolist(), pd.Series(Y), pd.Series(Y, dtype="category"), Y.astype(object)]
+)
+def test_labels_of_any_kind_become_codes(y):
+    rows = check_rows(X, y)
+    assert rows.classes.tolist() == ["a", "b", "c"]
+    assert rows.codes.tolist() == [1, 0, 1, 2]
+    assert len(rows) == 4
+
+
+def test_tables_stay_what_they_are():
+    frame = pd.DataFrame(X)
+    assert check_rows(frame, Y).X is frame
+    assert check_rows(X, Y).X is X
+    assert check_rows(sparse.coo_matrix(X), Y).X.format == "csr"
+    assert check_rows(X.tolist(), Y).X.shape == (4, 2)
+
+
+@pytest.mark.parametrize("label", [None, np.nan, pd.NA])
+def test_rows_without_label_are_named(label):
+    y = np.array(["b", label, "b", "c"], dtype=object)
+    with pytest.raises(ValueError, match="y has no label in 1 rows, the first is row 1"):
+        check_rows(X, y)
+
+
+@pytest.mark.parametrize("y", [[0.0, 1.0, np.nan, 1.0], [0.5, 1.5, 2.5, 0.1]])
+def test_numbers_that_are_no_classes_are_refused(y):
+    with pytest.raises(ValueError, match="NaN|Unknown label type"):
+        check_rows(X, y)
+
+
+def test_only_boosters_get_a_plan_for_stopping():
+    xgboost = pytest.importorskip("xgboost")
+    bases = {"bayes": GaussianNB(), "out": "drop", "boosted": xgboost.XGBClassifier()}
+    bayes, boosted = plan_learners(bases, {"boosted": {"verbose": False}}, "auto", 7)
+    assert bayes.stopping is None
+    assert boosted.stopping == EarlyStopping(rounds=7)
+    assert boosted.fit_params == {"verbose": False}
+    assert boosted.template is bases["boosted"]
