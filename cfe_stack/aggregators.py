@@ -5,8 +5,8 @@ that a score is always ``features @ weights_ + intercept_``. Mean, weighted and 
 differ in the scale of their features and in how their weights come about.
 """
 
-from collections.abc import Callable
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterator, Sized
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -20,6 +20,8 @@ CLASS_PRIOR = 0.5
 """Strength, in observations, of the pull of a two-class intercept towards 0."""
 WEAK_PRIOR = 0.1
 """Strength that only keeps the weights finite where the classes are separable."""
+ROWS_AT_ONCE = 1 << 15
+"""Rows of features that a gradient is taken from at a time."""
 POOL_PRIOR = 50.0
 """Strength of the pull of a logarithmic pool towards equal weights where none is chosen."""
 
@@ -37,9 +39,12 @@ class Aggregator(Protocol):
         """Set equal weights and the given intercept."""
 
     def update(
-        self, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
+        self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
     ) -> None:
-        """Lower the weighted loss on labelled instances."""
+        """Lower the weighted loss on labelled instances.
+
+        `features` are an array, or anything that gives one for a slice of rows.
+        """
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Return raw scores (n,) or (n, K)."""
@@ -48,6 +53,12 @@ class Aggregator(Protocol):
 def classifiers_last(values: np.ndarray) -> np.ndarray:
     """Return the view (n, m) or (n, K, m) of an array (m, n) or (m, n, K)."""
     return np.moveaxis(values, 0, -1)
+
+
+def row_slices(features: Sized) -> Iterator[slice]:
+    """Yield slices that cover the rows of `features`; one empty slice if there are none."""
+    for start in range(0, max(len(features), 1), ROWS_AT_ONCE):
+        yield slice(start, start + ROWS_AT_ONCE)
 
 
 def with_intercepts(features: np.ndarray) -> np.ndarray:
@@ -75,7 +86,7 @@ class MeanAggregator:
         self.intercept_: float | np.ndarray = np.zeros_like(intercept)
 
     def update(
-        self, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
+        self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
     ) -> None:
         """Do nothing."""
 
@@ -112,10 +123,11 @@ class WeightedAggregator:
         return features @ self.weights_ + self.intercept_
 
     def update(
-        self, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
+        self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
     ) -> None:
         """Take one gradient step, or solve to convergence."""
         if self.solver == "converged":
+            features = features[:]
             m = features.shape[-1]
             solved = solve_weights(self, features, labels, weights, loss, np.zeros(m), WEAK_PRIOR)
             self.weights_, self.intercept_ = solved
@@ -154,9 +166,10 @@ class LogPoolAggregator:
         return features @ self.weights_ + self.intercept_
 
     def update(
-        self, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
+        self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
     ) -> None:
         """Solve the penalised problem to convergence."""
+        features = features[:]
         m = features.shape[-1]
         self.weights_, self.intercept_ = solve_weights(
             self, features, labels, weights, loss, np.full(m, 1 / m), self.strength, True
@@ -204,23 +217,33 @@ class GatedPoolAggregator:
 
 def weight_gradient(
     aggregator: Aggregator,
-    features: np.ndarray,
+    features: Any,
     labels: np.ndarray,
     weights: np.ndarray,
     loss: FocalLoss,
 ) -> tuple[np.ndarray, float | np.ndarray]:
-    """Return the gradient of Σ ω ℓ / Σ ω in the aggregator's weights (m,) and intercept."""
-    scores = aggregator.scores(features)
-    margin = margins(scores, labels)
-    slope = weights * loss.derivative(margin) / loss.normaliser(margin, weights)
-    on_scores = (
-        slope * margin_directions(scores, labels)
-        if scores.ndim == 1
-        else slope[:, None] * margin_directions(scores, labels)
-    )
-    in_weights = np.tensordot(on_scores, features, axes=on_scores.ndim)
-    in_intercept = on_scores.sum(axis=0)
-    return in_weights, in_intercept if scores.ndim > 1 else float(in_intercept)
+    """Return the gradient of Σ ω ℓ / Σ ω in the aggregator's weights (m,) and intercept.
+
+    `features` are an array, or anything that gives one for a slice of rows.
+    """
+    in_weights: Any = 0.0
+    in_intercept: Any = 0.0
+    total = 0.0
+    for rows in row_slices(features):
+        part = features[rows]
+        scores = aggregator.scores(part)
+        margin = margins(scores, labels[rows])
+        slope = weights[rows] * loss.derivative(margin)
+        on_scores = (
+            slope * margin_directions(scores, labels[rows])
+            if scores.ndim == 1
+            else slope[:, None] * margin_directions(scores, labels[rows])
+        )
+        in_weights = in_weights + np.tensordot(on_scores, part, axes=on_scores.ndim)
+        in_intercept = in_intercept + on_scores.sum(axis=0)
+        total += loss.normaliser(margin, weights[rows])
+    several = np.ndim(in_intercept) > 0
+    return in_weights / total, in_intercept / total if several else float(in_intercept / total)
 
 
 def solve_weights(

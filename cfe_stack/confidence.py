@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from cfe_stack.ensemble_data import EnsembleData, observed
+from cfe_stack.ensemble_data import Block, EnsembleData, observed
 
 ConfidenceName = Literal["uniform", "certainty", "label_aware", "calibration", "adaptive"]
 
@@ -19,7 +19,8 @@ ConfidenceName = Literal["uniform", "certainty", "label_aware", "calibration", "
 def certainty(R: np.ndarray) -> np.ndarray:
     """Return the distance of every prediction from the uniform one, in [0, ½]; NaN if missing."""
     if R.ndim == 2:
-        return np.abs(R - 0.5)
+        distance = R - 0.5
+        return np.abs(distance, out=distance)
     n_classes = R.shape[2]
     distance = np.sqrt(np.square(R - 1 / n_classes).sum(axis=2))
     return 0.5 * distance / np.sqrt(1 - 1 / n_classes)
@@ -66,7 +67,10 @@ class Confidence:
 
     def prediction_weights(self, R: np.ndarray) -> np.ndarray:
         """Return weights (n_classifiers, n_instances) that no label of `R` has touched."""
-        return np.where(observed(R), self.base(R), 0.0).astype(R.dtype, copy=False)
+        present, base = observed(R), self.base(R)
+        if present.all():
+            return base.astype(R.dtype, copy=base.base is not None)
+        return np.where(present, base, 0.0).astype(R.dtype, copy=False)
 
     def training_weights(self, R: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return weights (n_classifiers, n_instances) that may use `labels` (−1 = unknown)."""
@@ -91,6 +95,19 @@ class Certainty(Confidence):
         return certainty(R)
 
 
+def _brier_sums(block: Block) -> np.ndarray:
+    """Return the classifiers' Brier scores and numbers of labelled predictions, summed, (2, m)."""
+    known = block.labels >= 0
+    R, frequency = block.R[:, known], block.sample_weight[known]
+    present = observed(R)
+    if R.ndim == 2:
+        brier = np.square(R - block.labels[known])
+    else:
+        truth = block.labels[known][:, None] == np.arange(R.shape[2])
+        brier = 0.5 * np.square(R - truth).sum(axis=2)
+    return np.stack([np.where(present, brier, 0.0) @ frequency, present @ frequency])
+
+
 @dataclass(frozen=True)
 class Calibration(Confidence):
     """1 − Brier score of the classifier on labelled instances, at least `floor`.
@@ -104,20 +121,7 @@ class Calibration(Confidence):
 
     def fit(self, data: EnsembleData) -> Self:
         """Return a copy with the weights of the classifiers of `data`."""
-        total, count = np.zeros(data.n_classifiers), np.zeros(data.n_classifiers)
-        for block in data.blocks():
-            known = block.labels >= 0
-            if not known.any():
-                continue
-            R, frequency = block.R[:, known], block.sample_weight[known]
-            present = observed(R)
-            if R.ndim == 2:
-                brier = np.square(R - block.labels[known])
-            else:
-                truth = block.labels[known][:, None] == np.arange(R.shape[2])
-                brier = 0.5 * np.square(R - truth).sum(axis=2)
-            total += np.where(present, brier, 0.0) @ frequency
-            count += present @ frequency
+        total, count = sum(data.map(_brier_sums), start=np.zeros((2, data.n_classifiers)))
         score = np.divide(total, count, out=np.ones_like(total), where=count > 0)
         return replace(self, classifier_weights=np.maximum(1 - score, self.floor))
 

@@ -1,40 +1,26 @@
 """The ensemble matrix with its labels, and every check of range and shape."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from cfe_stack.blocks import Block, blocks_of_chunk, make_block, mapped, presence
+from cfe_stack.blocks import observed as observed
+from cfe_stack.dask_chunks import DaskChunks, is_dask
+from cfe_stack.lazy_matrix import LazyMatrix, as_matrix, is_lazy, second_class
+
+Result = TypeVar("Result")
 
 RANGE_TOLERANCE = 1e-6
 ROW_SUM_TOLERANCE = 1e-3
 BLOCK_CELLS = 1 << 18
 """Cells per block when the matrix is streamed: about what a core's cache holds."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """A run of instances of the ensemble matrix: views, no copies."""
-
-    start: int
-    stop: int
-    R: np.ndarray
-    labels: np.ndarray
-    C: np.ndarray | None
-    sample_weight: np.ndarray
-
-    @property
-    def observed(self) -> np.ndarray:
-        """Mask (n_classifiers, n) of the cells that hold a prediction and count."""
-        present = observed(self.R)
-        return present if self.C is None else present & (self.C > 0)
-
-
-def observed(R: np.ndarray) -> np.ndarray:
-    """Return the mask (n_classifiers, n_instances) of cells that hold a prediction."""
-    present = ~np.isnan(R)
-    return present if R.ndim == 2 else present.all(axis=2)
+SMALLEST_BLOCK = 256
+"""Blocks hold a multiple of this many instances."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,7 +32,9 @@ class EnsembleData:
     R : array-like of shape (n_classifiers, n_instances) or (n_classifiers, n_instances, n_classes)
         Probability of class 1 (two classes), or of every class. NaN marks a missing prediction; a
         cell with a NaN in any class is missing. Two-class input of the second shape is reduced to
-        the first. Floating-point arrays and memory maps are kept as they are, without a copy.
+        the first. Floating-point arrays and memory maps are kept as they are, without a copy. The
+        path of an ``.npy`` or ``.parquet`` file (one column per classifier), zarr and dask arrays,
+        and whatever else has a shape, a dtype and slices are read in runs of instances.
     labels : array-like of shape (n_instances,), default=None
         Class codes 0 … K−1, with NaN (floats) or −1 (integers) for unknown; or entries of
         `classes`, with None or NaN for unknown, if they are not numbers.
@@ -70,9 +58,9 @@ class EnsembleData:
     Raises
     ------
     ValueError
-        If shapes disagree, a value is infinite or outside [0, 1], class probabilities do not sum
-        to 1 within 1e-3, a confidence or a sample weight is negative, a label is not a class code,
-        or names repeat. The message names the first offending place.
+        If shapes disagree, a file is of another kind, a value is infinite or outside [0, 1], class
+        probabilities do not sum to 1 within 1e-3, a confidence or a sample weight is negative, a
+        label is not a class code, or names repeat. The message names the first offending place.
 
     Examples
     --------
@@ -82,22 +70,21 @@ class EnsembleData:
     EnsembleData(2 classifiers, 3 instances, 2 classes; 2 labelled, 1 cell missing)
     """
 
-    R: np.ndarray
+    R: Any
     labels: np.ndarray = None  # type: ignore[assignment]
     C: np.ndarray | None = None
     sample_weight: np.ndarray | None = None
     classifier_names: Sequence[str] | None = None
     classes: np.ndarray | None = None
     instance_ids: np.ndarray | None = None
-    n_missing: int = field(init=False, default=0)
+    n_missing: int = field(init=False, default=-1)
+    chunks: DaskChunks | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        R = _as_matrix(self.R)
+        R = as_matrix(self.R)
         n_classes = 2 if R.ndim == 2 else R.shape[2]
         if R.ndim == 3 and n_classes == 2:
-            _check_row_sums(R)
-            half = np.isnan(R[:, :, 0])
-            R = np.where(half, np.nan, R[:, :, 1]) if half.any() else R[:, :, 1]
+            R = _second_class(R)
         classes = np.arange(n_classes) if self.classes is None else np.asarray(self.classes)
         if classes.shape != (n_classes,) or len(set(classes.tolist())) != n_classes:
             raise ValueError(
@@ -110,16 +97,24 @@ class EnsembleData:
         self._set("labels", _label_codes(self.labels, classes, n))
         self._set("sample_weight", _check_weights(self.sample_weight, n))
         self._set("C", _check_confidence(self.C, R))
-        self._set("classifier_names", _check_names(self.classifier_names, len(R)))
+        names = getattr(R, "names", None) if self.classifier_names is None else None
+        self._set("classifier_names", _check_names(names or self.classifier_names, R.shape[0]))
         if self.instance_ids is not None:
             ids = np.asarray(self.instance_ids)
             if ids.shape != (n,):
                 raise ValueError(f"instance_ids must have shape ({n},), got {ids.shape}.")
             self._set("instance_ids", ids)
-        self._set("n_missing", sum(_check_cells(block) for block in self.blocks()))
+        if is_dask(R):
+            self._set("chunks", DaskChunks.of(R, self.labels, self.C, self.sample_weight))
+        self._set("n_missing", sum(self.map(_check_cells)))
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it is known that every cell holds a prediction and counts."""
+        return self.C is None and self.n_missing == 0
 
     @property
     def n_classifiers(self) -> int:
@@ -145,49 +140,111 @@ class EnsembleData:
         """Return which classifiers (m,) and which instances (n,) have a prediction at all."""
         speaks = np.zeros(self.n_classifiers, dtype=bool)
         known = np.empty(self.n_instances, dtype=bool)
-        for block in self.blocks():
-            speaks |= block.observed.any(axis=1)
-            known[block.start : block.stop] = block.observed.any(axis=0)
+        if self.is_complete:
+            return ~speaks, np.ones(self.n_instances, dtype=bool)
+        for start, heard, seen in self.map(presence):
+            speaks |= heard
+            known[start : start + len(seen)] = seen
         return speaks, known
 
-    def blocks(self, size: int | None = None) -> Iterator[Block]:
+    def block_size(self, numbers: float | None = None) -> int:
+        """Return how many instances fit into a core's cache.
+
+        Parameters
+        ----------
+        numbers : float, default=None
+            Numbers to keep per instance; those of R if None.
+
+        Returns
+        -------
+        int
+            A multiple of 256.
+        """
+        if numbers is None:
+            numbers = self.n_classifiers * max(self.n_classes - 1, 1)
+        return max(SMALLEST_BLOCK, int(BLOCK_CELLS / numbers) // SMALLEST_BLOCK * SMALLEST_BLOCK)
+
+    def blocks(
+        self, size: int | None = None, start: int = 0, stop: int | None = None
+    ) -> Iterator[Block]:
         """Yield the matrix in runs of instances, so that it is never loaded whole.
 
         Parameters
         ----------
         size : int, default=None
             Instances per run; None fits a run into a core's cache.
+        start, stop : int, default=0 and None
+            The instances to yield; all of them if left out.
 
         Yields
         ------
         Block
         """
-        if size is None:
-            size = max(256, BLOCK_CELLS // (self.n_classifiers * max(self.n_classes - 1, 1)))
-        for start in range(0, self.n_instances, size):
-            stop = min(start + size, self.n_instances)
-            yield replace(self.block_of(slice(start, stop)), start=start, stop=stop)
+        size = self.block_size() if size is None else size
+        end = self.n_instances if stop is None else min(stop, self.n_instances)
+        for first in range(start, end, size):
+            yield self.block_of(slice(first, min(first + size, end)), first)
 
-    def block_of(self, rows: slice | np.ndarray) -> Block:
-        """Return the given instances as a block of their own.
+    def block_of(self, rows: slice | np.ndarray, start: int = 0) -> Block:
+        """Return the given instances as a block of their own, which begins at `start`.
 
         Parameters
         ----------
         rows : slice or ndarray of int
-            Of a memory map, nothing else is read.
+        start : int, default=0
 
         Returns
         -------
         Block
-            It starts at 0.
         """
-        R, C, labels = np.asarray(self.R[:, rows]), None, self.labels[rows]
-        if self.C is not None:
-            C = np.asarray(self.C[:, rows])
-            if (C == 0).any():
-                R = np.where((C == 0) if R.ndim == 2 else (C == 0)[:, :, None], np.nan, R)
-        weights = np.ones(len(labels)) if self.sample_weight is None else self.sample_weight[rows]
-        return Block(0, len(labels), R, labels, C, weights)
+        C = None if self.C is None else self.C[:, rows]
+        weights = None if self.sample_weight is None else self.sample_weight[rows]
+        return make_block(start, self.R[:, rows], self.labels[rows], C, weights, self.is_complete)
+
+    def map(self, function: Callable[[Block], Result]) -> Iterator[Result]:
+        """Yield what a function makes of every block, in their order.
+
+        Parameters
+        ----------
+        function : callable
+            Called where the block is: for a dask array, on the cluster.
+
+        Yields
+        ------
+        object
+        """
+        if self.chunks is None:
+            yield from (function(block) for block in self.blocks())
+            return
+        run = partial(mapped, function)
+        for results in self.map_chunks(run, size=self.block_size()):
+            yield from results
+
+    def map_chunks(
+        self,
+        function: Callable[[Iterator[Block], Any], Result],
+        *,
+        size: int,
+        extra: Callable[[int, int], Any] | None = None,
+    ) -> Iterator[Result]:
+        """Yield what a function makes of the blocks of every chunk of a dask array, in order.
+
+        Parameters
+        ----------
+        function : callable
+            Called on the cluster with the blocks of a chunk and the chunk's extra.
+        size : int
+            Instances per block.
+        extra : callable, default=None
+            Makes the extra of a chunk out of its first instance and the one behind its last.
+
+        Yields
+        ------
+        object
+        """
+        assert self.chunks is not None
+        run = partial(blocks_of_chunk, function, size=size, complete=self.is_complete)
+        yield from self.chunks.map(run, extra)
 
     def __repr__(self) -> str:
         labelled = int((self.labels >= 0).sum())
@@ -198,20 +255,17 @@ class EnsembleData:
         )
 
 
-def _as_matrix(R: ArrayLike) -> np.ndarray:
-    """Return `R` as a floating-point array of two or three axes."""
-    try:
-        matrix = R if isinstance(R, np.memmap) else np.asarray(R)
-        if matrix.dtype == np.float16 or matrix.dtype.kind not in "f":
-            matrix = matrix.astype(np.float32 if matrix.dtype == np.float16 else np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"R must be an array of numbers: {error}.") from error
-    if matrix.ndim not in (2, 3) or 0 in matrix.shape or (matrix.ndim == 3 and matrix.shape[2] < 2):
-        raise ValueError(
-            "R must have shape (n_classifiers, n_instances) or (n_classifiers, n_instances, "
-            f"n_classes >= 2), none of them 0; got {matrix.shape}."
-        )
-    return matrix
+def _second_class(R: Any) -> Any:
+    """Return the probabilities of class 1, missing where one of the two is."""
+    size = max(1, BLOCK_CELLS // R.shape[0])
+    holed = False
+    for start in range(0, R.shape[1], size):
+        part = np.asarray(R[:, start : start + size])
+        _check_row_sums(part, start)
+        holed = holed or bool(np.isnan(part[:, :, 0]).any())
+    if isinstance(R, LazyMatrix) or (holed and isinstance(R, np.memmap)):
+        return LazyMatrix(getattr(R, "source", R), second_class)
+    return second_class(R) if holed else R[:, :, 1]
 
 
 def _place(mask: np.ndarray, start: int) -> str:
@@ -223,6 +277,10 @@ def _place(mask: np.ndarray, start: int) -> str:
 def _check_cells(block: Block) -> int:
     """Refuse infinite and out-of-range values of a block; return its number of missing cells."""
     R = block.R
+    lowest, highest = np.fmin.reduce(R, axis=None), np.fmax.reduce(R, axis=None)
+    inside = -RANGE_TOLERANCE <= lowest and highest <= 1 + RANGE_TOLERANCE
+    if inside and R.ndim == 2 and not np.isnan(R.sum()):
+        return 0
     if np.isinf(R).any():
         raise ValueError(
             f"R holds an infinite value at {_place(np.isinf(R), block.start)}; allowed are "
@@ -293,18 +351,23 @@ def _check_weights(sample_weight: ArrayLike | None, n: int) -> np.ndarray | None
     return weights
 
 
-def _check_confidence(C: ArrayLike | None, R: np.ndarray) -> np.ndarray | None:
+def _check_confidence(C: Any, R: Any) -> Any:
     if C is None:
         return None
-    weights = C if isinstance(C, np.ndarray) else np.asarray(C, dtype=R.dtype)
+    weights = LazyMatrix(C) if is_lazy(C) else C
+    if not is_lazy(weights) and not isinstance(weights, np.ndarray):
+        weights = np.asarray(weights, dtype=R.dtype)
     if weights.shape != R.shape[:2]:
         raise ValueError(f"C must have the shape of R's cells, {R.shape[:2]}; got {weights.shape}.")
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        bad = np.argwhere(~(np.isfinite(weights) & (weights >= 0)))[0]
-        raise ValueError(
-            f"C holds {weights[tuple(bad)]!r} at classifier {bad[0]}, instance {bad[1]}; "
-            "confidences must be finite and >= 0 (0 = missing)."
-        )
+    size = max(1, BLOCK_CELLS // R.shape[0])
+    for start in range(0, R.shape[1], size):
+        part = np.asarray(weights[:, start : start + size])
+        if not (np.isfinite(part).all() and (part >= 0).all()):
+            wrong = ~(np.isfinite(part) & (part >= 0))
+            raise ValueError(
+                f"C holds {part[tuple(np.argwhere(wrong)[0])]!r} at {_place(wrong, start)}; "
+                "confidences must be finite and >= 0 (0 = missing)."
+            )
     return weights
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from cfe_stack.aggregators import WeightedAggregator, classifiers_last
-from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.ensemble_data import Block, EnsembleData
 from cfe_stack.gates import Gates
 from cfe_stack.linear_pool import GREEDY_SELECTION, LINEAR_POOL, LinearPool
 from cfe_stack.link import make_link
@@ -55,10 +55,19 @@ class FoldedIn:
     @classmethod
     def of(cls, data: EnsembleData, model: FactorModel) -> Self:
         """Fold in `data`."""
-        Y = model.fold_in(data)
+        return cls._of(model, model.fold_in(data), data)
+
+    @classmethod
+    def of_block(cls, block: Block, model: FactorModel) -> Self:
+        """Fold in a block."""
+        Z, C = model.linked(block.R, block.is_complete), model.weights(block, use_labels=False)
+        return cls._of(model, model.solve(Z, C), block)
+
+    @classmethod
+    def _of(cls, model: FactorModel, Y: np.ndarray, data: EnsembleData | Block) -> Self:
         R = model.complete(data, Y)
-        Z = classifiers_last(make_link("logit", data.n_classes).forward(R))
-        return cls(model, Y, R, np.ascontiguousarray(Z), np.empty((data.n_instances, 0)))
+        Z = classifiers_last(make_link("logit", 2 if R.ndim == 2 else R.shape[2]).forward(R))
+        return cls(model, Y, R, np.ascontiguousarray(Z), np.empty((R.shape[1], 0)))
 
     def gated(self, gates: Gates) -> Self:
         """Return a copy with gate values."""

@@ -307,6 +307,11 @@ def _label_values(
 
 def check_values(layout: StackLayout, P: np.ndarray) -> None:
     """Raise ValueError where probabilities leave [0, 1] or do not sum to 1."""
+    if all(group.kind in ("class1", "class0") for group in layout.groups):
+        columns = P[:, layout.groups[0].start : layout.groups[-1].stop]
+        lowest, highest = np.fmin.reduce(columns, axis=None), np.fmax.reduce(columns, axis=None)
+        if -1e-6 <= lowest and highest <= 1 + 1e-6:
+            return
     for u, group in enumerate(layout.groups):
         columns = P[:, group.start : group.stop]
         if group.kind in CALIBRATED_KINDS or group.kind == "labels":

@@ -61,8 +61,10 @@ class LogitLink:
 
     def forward(self, R: np.ndarray) -> np.ndarray:
         """Return the log-odds of `R`."""
-        clipped = np.clip(R, self.clip, 1 - self.clip)
-        return np.log(clipped / (1 - clipped))
+        clipped = np.maximum(R, self.clip)
+        np.minimum(clipped, 1 - self.clip, out=clipped)
+        odds = np.divide(clipped, 1 - clipped, out=clipped)
+        return np.log(odds, out=odds)
 
     def inverse(self, Z: np.ndarray) -> np.ndarray:
         """Return the probabilities of the log-odds `Z`."""

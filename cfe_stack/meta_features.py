@@ -188,21 +188,22 @@ def warn_about_missing(data: EnsembleData, consequence: str) -> np.ndarray:
             MissingPredictionsWarning,
             stacklevel=4,
         )
-    _warn_about_rows(known, consequence)
+    warn_about_count(int((~known).sum()), consequence)
     return known
 
 
 def warn_about_empty_rows(data: EnsembleData, consequence: str) -> np.ndarray:
     """Warn about instances that no classifier has predicted; return which have a prediction."""
     known = data.predicted()[1]
-    _warn_about_rows(known, consequence)
+    warn_about_count(int((~known).sum()), consequence)
     return known
 
 
-def _warn_about_rows(known: np.ndarray, consequence: str) -> None:
-    if not known.all():
+def warn_about_count(n_empty: int, consequence: str) -> None:
+    """Warn if there are rows that no classifier has predicted."""
+    if n_empty:
         warnings.warn(
-            f"{int((~known).sum())} row(s) have no prediction of any base learner; {consequence}.",
+            f"{n_empty} row(s) have no prediction of any base learner; {consequence}.",
             MissingPredictionsWarning,
             stacklevel=5,
         )

@@ -9,6 +9,9 @@ from scipy.optimize import nnls
 
 from cfe_stack.losses import FocalLoss, margin_directions, margins
 
+GRAM_CELLS = 1 << 17
+"""Cells that are weighed at a time: about what a core's cache holds."""
+
 
 @dataclass(frozen=True, eq=False)
 class PoolProblem:
@@ -80,8 +83,15 @@ def _gram(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
     NumPy computes only half of such a product.
     """
-    scaled = rows * np.sqrt(weights)[:, None]
-    return scaled.T @ scaled
+    n, p = rows.shape
+    size = max(256, GRAM_CELLS // p)
+    roots, gram = np.sqrt(weights)[:, None], np.zeros((p, p))
+    scaled = np.empty((min(size, n), p))
+    for start in range(0, n, size):
+        part = rows[start : start + size]
+        block = np.multiply(part, roots[start : start + size], out=scaled[: len(part)])
+        gram += block.T @ block
+    return gram
 
 
 def _cholesky(matrix: np.ndarray) -> np.ndarray:

@@ -1,15 +1,23 @@
 """From a factor model and a final aggregator to raw scores, by one road for old and new rows."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
 
-from cfe_stack.ensemble_data import EnsembleData, observed
+from cfe_stack.complete_rows import CompleteRows
+from cfe_stack.ensemble_data import Block, EnsembleData, observed
 from cfe_stack.final_aggregators import FinalAggregator, FoldedIn, PoolFinalAggregator, Target
 from cfe_stack.gates import Gates
 from cfe_stack.losses import ClassWeight, FocalLoss, instance_weights
 from cfe_stack.trainers.factor_model import FactorModel
+from cfe_stack.trainers.passes import Passes
+from cfe_stack.trainers.workspace import Workspace
+
+BUFFERS = 2
+"""Copies of a block that a prediction keeps in the cache."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +110,36 @@ class Predictor:
         return cls(model, gates, aggregator, prior)
 
     def scores(self, data: EnsembleData) -> np.ndarray:
-        """Return raw scores (n,) or (n, K); instances without any prediction get the prior's."""
-        scores = self.aggregator.scores(FoldedIn.of(data, self.model).gated(self.gates))
-        scores[~observed(data.R).any(axis=0)] = prior_scores(self.prior)
+        """Return raw scores (n,) or (n, K); instances without any prediction get the prior's.
+
+        Blocks go the whole road one by one, on several threads if there are many.
+        """
+        size = data.block_size(BUFFERS * data.n_classifiers * len(self.prior))
+        if data.n_instances <= size:
+            return self._block_scores(next(data.blocks()))
+        scores = np.empty((data.n_instances, *([len(self.prior)] if len(self.prior) > 2 else [])))
+
+        def run(blocks: Iterator[Block], workspace: Workspace, extra: None) -> None:
+            for block in blocks:
+                scores[block.start : block.stop] = self._block_scores(block)
+
+        with Passes() as passes:
+            for _ in passes.over(data, run, size=size, here=True):
+                pass
         return scores
+
+    def _block_scores(self, block: Block) -> np.ndarray:
+        if block.is_complete:
+            if self._complete_rows is not None:
+                return self._complete_rows.scores(block.R)
+            return self.aggregator.scores(FoldedIn.of_block(block, self.model).gated(self.gates))
+        scores = self.aggregator.scores(FoldedIn.of_block(block, self.model).gated(self.gates))
+        scores[~block.observed.any(axis=0)] = prior_scores(self.prior)
+        return scores
+
+    @cached_property
+    def _complete_rows(self) -> CompleteRows | None:
+        return CompleteRows.of(self.model, self.gates, self.aggregator)
 
     def contributions(self, data: EnsembleData) -> np.ndarray:
         """Return what every classifier adds to the scores, (n, m) or (n, K, m).

@@ -15,16 +15,18 @@ PACKAGE = Path(__file__).parents[1] / "cfe_stack"
 # circle; a package (trainers) is one room with all its modules.
 FLOORS = {
     "leaves": {
-        "aggregators", "blends", "bootstrap", "calibration", "command_options", "comparison_page",
-        "comparison_splits", "comparison_statistics", "confidence", "datasets", "ensemble_data",
-        "extras", "folds", "gates", "layout", "layout_detection", "linear_pool",
-        "link", "losses", "meta_features", "metrics", "pool_selection", "pool_solver", "pools",
-        "report_page", "score_calibration", "selection_scoring", "suspicion", "training_rows",
+        "aggregators", "blends", "blocks", "bootstrap", "calibration", "command_options",
+        "comparison_page", "comparison_splits", "comparison_statistics", "confidence",
+        "dask_chunks", "datasets", "ensemble_data", "extras", "folds", "gates", "layout",
+        "layout_detection", "lazy_matrix", "linear_pool", "link", "losses", "meta_features",
+        "metrics", "pool_selection", "pool_solver", "pools", "report_page", "score_calibration",
+        "selection_scoring", "suspicion", "threads", "training_rows",
     },
     "objective": {"objective"},
     "trainers": {"trainers"},
     "classifier": {
-        "adapters", "classifier", "column_reader", "displays", "final_aggregators", "predictor",
+        "adapters", "classifier", "column_reader", "complete_rows", "displays",
+        "final_aggregators", "predictor",
     },
     "stacking": {
         "advice", "blend_command", "compare_command", "comparison", "comparison_plots",

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -17,6 +17,7 @@ from cfe_stack.losses import ClassWeight, Schedule, margins, probabilities
 from cfe_stack.trainers.base import BaseTrainer, spectral_factors, start_model
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.history import TrainingHistory
+from cfe_stack.trainers.labelled import LabelledFeatures
 from cfe_stack.trainers.majorization import (
     MajorizedAggregator,
     Majorizer,
@@ -24,14 +25,20 @@ from cfe_stack.trainers.majorization import (
 )
 from cfe_stack.trainers.normal_equations import ClassifierEquations
 from cfe_stack.trainers.parameters import check_flag, check_integer, check_real
+from cfe_stack.trainers.passes import Passes, check_engine
 from cfe_stack.trainers.supervision import Supervision
-from cfe_stack.trainers.sweep import Sweep
+from cfe_stack.trainers.sweep import (
+    StartFactors,
+    Sweep,
+    SweepStep,
+    keeps_factors,
+    passed_over,
+)
 
 logger = logging.getLogger(__name__)
 
-START_SCALE = 0.01
-START_BLOCK = 4096
-"""Random start factors are drawn in runs of this many instances, whatever the block size."""
+KEPT = frozenset(("instance_factors_", "transductive_proba_"))
+"""Attributes that grow with the number of instances."""
 
 
 class CFEnsembleTrainer(BaseTrainer):
@@ -94,6 +101,12 @@ class CFEnsembleTrainer(BaseTrainer):
         Scale of the factorisation.
     standardize : bool, default=False
         Centre and scale every classifier's linked predictions, and learn a bias per classifier.
+    n_jobs : int, default=None
+        Threads over blocks of instances; the result is the same to the last bit for any number.
+        None takes as many as BLAS may use (``OMP_NUM_THREADS`` holds), −1 all processors.
+    store_instance_factors : bool or "auto", default="auto"
+        Keep `instance_factors_` and `transductive_proba_`, which grow with the number of
+        instances. ``"auto"`` keeps them up to 128 MiB.
     random_state : int, RandomState or None, default=None
         Seed of the start factors.
     verbose : int, default=0
@@ -103,7 +116,8 @@ class CFEnsembleTrainer(BaseTrainer):
     ----------
     classifier_factors_ : ndarray of shape (latent_dim, n_classifiers[, n_classes])
     instance_factors_ : ndarray of shape (latent_dim, n_instances)
-        Factors of the training instances; with label-aware confidence they have seen labels.
+        Factors of the training instances; with label-aware confidence they have seen labels. Only
+        if stored, as `transductive_proba_`.
     weights_ : ndarray of shape (n_classifiers,)
     intercept_ : float or ndarray of shape (n_classes,)
     transductive_proba_ : ndarray of shape (n_instances, n_classes)
@@ -184,6 +198,8 @@ class CFEnsembleTrainer(BaseTrainer):
         init_prior: bool = True,
         link: LinkName = "identity",
         standardize: bool = False,
+        n_jobs: int | None = None,
+        store_instance_factors: bool | Literal["auto"] = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
     ) -> None:
@@ -212,6 +228,8 @@ class CFEnsembleTrainer(BaseTrainer):
         self.init_prior = init_prior
         self.link = link
         self.standardize = standardize
+        self.n_jobs = n_jobs
+        self.store_instance_factors = store_instance_factors
         self.random_state = random_state
         self.verbose = verbose
 
@@ -232,31 +250,42 @@ class CFEnsembleTrainer(BaseTrainer):
         intercept = supervision.intercept(data.n_classes, self.init_prior)
         aggregator.start(data.n_classifiers, intercept)
         self._aggregator, self.history_ = aggregator, TrainingHistory()
-        model, equations = self._start(data)
-        majorizer = None
-        if self.supervision == "majorize":
-            majorizer = Majorizer.of(self, data, supervision, aggregator)
-        Y = np.empty((self.latent_dim, data.n_instances), dtype=data.R.dtype)
-        for sweep in range(self.max_iter):
-            # the first sweep has no scores yet for a parabola to touch
-            row = majorizer if sweep > 0 else None
-            if row is None:
-                solved = equations.solve(self.lambda_reg)
+        for name in KEPT & vars(self).keys():
+            delattr(self, name)
+        majorize = self.supervision == "majorize"
+        keep = keeps_factors(self.store_instance_factors, self.latent_dim, data, majorize)
+        Y: Any = None
+        if keep or majorize:
+            Y = np.empty((self.latent_dim, data.n_instances), dtype=data.R.dtype)
+        with Passes(self.n_jobs) as passes:
+            model, equations = self._start(data, passes)
+            majorizer = None
+            if majorize:
+                majorizer = Majorizer.of(self, data, supervision, aggregator)
+            for sweep in range(self.max_iter):
+                # the first sweep has no scores yet for a parabola to touch
+                row = majorizer if sweep > 0 else None
+                if row is None:
+                    solved = equations.solve(self.lambda_reg)
+                else:
+                    solved = row.solve_classifiers(model, equations, Y)
+                bias = solved[-1] if self.standardize else model.bias
+                model = model.with_factors(solved[: self.latent_dim], bias)
+                solve = None if row is None else row.solver(model, Y)
+                step = SweepStep(model, self.standardize, solve, Y)
+                passed = passed_over(data, passes, step)
+                equations = passed.equations
+                self._record(sweep, model, passed, supervision)
+                moving = sweep > self.freeze_aggregator_iters or not supervision.known.any()
+                if moving and 0 < self.tol and self.history_.relative_change() < self.tol:
+                    break
             else:
-                solved = row.solve_classifiers(model, equations, Y)
-            bias = solved[-1] if self.standardize else model.bias
-            model = model.with_factors(solved[: self.latent_dim], bias)
-            passed = self._sweep(model, data, supervision.known, Y, row)
-            equations = passed.equations
-            self._record(sweep, passed.reconstruction_loss(model), passed, supervision)
-            moving = sweep > self.freeze_aggregator_iters or not supervision.known.any()
-            if moving and 0 < self.tol and self.history_.relative_change() < self.tol:
-                break
-        else:
-            self._warn_not_converged()
+                self._warn_not_converged()
         self.n_iter_ = len(self.history_)
-        self.factor_model_, self.instance_factors_ = model, Y
-        self.transductive_proba_ = probabilities(self._scores(Y, predicted))
+        self.factor_model_ = model
+        if keep:
+            self.instance_factors_ = Y
+            self.transductive_proba_ = probabilities(self._scores(Y, predicted))
         self._warn_if_collapsed(data, supervision)
         return self
 
@@ -284,6 +313,7 @@ class CFEnsembleTrainer(BaseTrainer):
         check_integer("max_iter", self.max_iter, 1)
         check_integer("freeze_aggregator_iters", self.freeze_aggregator_iters, 0)
         check_real("tol", self.tol, 0)
+        check_engine(self.n_jobs, self.store_instance_factors)
 
     @property
     def _label_aware(self) -> bool:
@@ -298,7 +328,7 @@ class CFEnsembleTrainer(BaseTrainer):
             self.aggregator_type, data.n_classes, self.aggregator_lr, self.aggregator_solver
         )
 
-    def _start(self, data: EnsembleData) -> tuple[FactorModel, ClassifierEquations]:
+    def _start(self, data: EnsembleData, passes: Passes) -> tuple[FactorModel, ClassifierEquations]:
         """Return a model, and the equations of the instance factors to start from."""
         strategy = make_confidence(
             self.confidence,
@@ -306,64 +336,31 @@ class CFEnsembleTrainer(BaseTrainer):
             label_aware_alpha=self.label_aware_alpha,
             adaptive_shares=self.adaptive_shares,
         )
-        model = start_model(self, data, strategy.fit(data))
+        model, start = start_model(self, data, strategy.fit(data)), None
         if self.init == "spectral":
             model = model.with_factors(spectral_factors(model, data), model.bias)
-            passed = Sweep.empty(model, learns_bias=self.standardize)
-            for block in data.blocks():
-                Z, C = model.linked(block.R), model.weights(block, use_labels=True)
-                passed.add(model, block, Z, C, model.solve(Z, C))
-            return model, passed.equations
-        random = check_random_state(self.random_state)
-        # the sources draw the classifiers' factors first, although the first half-sweep
-        # overwrites them; doing the same reproduces their figures to the digit
-        random.standard_normal(model.factors.shape)
-        passed = Sweep.empty(model, learns_bias=self.standardize)
-        for block in data.blocks(START_BLOCK):
-            shape = (self.latent_dim, block.stop - block.start)
-            Y = (START_SCALE * random.standard_normal(shape)).astype(data.R.dtype)
-            Z, C = model.linked(block.R), model.weights(block, use_labels=True)
-            passed.add(model, block, Z, C, Y)
-        return model, passed.equations
-
-    def _sweep(
-        self,
-        model: FactorModel,
-        data: EnsembleData,
-        known: np.ndarray,
-        Y: np.ndarray,
-        row: Majorizer | None,
-    ) -> Sweep:
-        """Pass once over the data: instance factors, error, and the next classifier equations."""
-        passed = Sweep.empty(model, learns_bias=self.standardize)
-        for block in data.blocks():
-            Z, C = model.linked(block.R), model.weights(block, use_labels=True)
-            current = Y[:, block.start : block.stop]
-            if row is None:
-                factors = model.solve(Z, C)
-            else:
-                factors = row.solve_instances(model, block, Z, C, current)
-            passed.add(model, block, Z, C, factors)
-            current[:] = factors
-            here = known[block.start : block.stop]
-            if here.any():
-                values = model.reconstruct(factors[:, here].astype(np.float64))
-                passed.features.append(self._aggregator.features(values, model.link))
-        return passed
+        else:
+            random = check_random_state(self.random_state)
+            # the sources draw the classifiers' factors first, although the first half-sweep
+            # overwrites them; doing the same reproduces their figures to the digit
+            random.standard_normal(model.factors.shape)
+            start = StartFactors(random, self.latent_dim, data)
+        return model, passed_over(data, passes, SweepStep(model, self.standardize), start).equations
 
     def _record(
-        self, sweep: int, reconstruction: float, passed: Sweep, supervision: Supervision
+        self, sweep: int, model: FactorModel, passed: Sweep, supervision: Supervision
     ) -> None:
         """Move the aggregator, and log the objective at the point reached."""
         progress = sweep / max(self.max_iter - 1, 1)
         supervised, loss = 0.0, supervision.loss_at(progress)
         if supervision.known.any():
-            features = np.concatenate(passed.features)
+            features = LabelledFeatures.of(model, self._aggregator, passed.labelled)
             labels, weights = supervision.labels, supervision.weights_at(progress)
             if sweep >= self.freeze_aggregator_iters:
                 self._aggregator.update(features, labels, weights, loss)
-            margin = margins(self._aggregator.scores(features), labels)
+            margin = margins(features.scores(), labels)
             supervised = float(objective.supervised_loss(loss, margin, weights))
+        reconstruction = passed.reconstruction_loss(model)
         self.history_.append(
             objective=objective.combined(supervision.rho, reconstruction, supervised),
             reconstruction=reconstruction,
@@ -372,6 +369,15 @@ class CFEnsembleTrainer(BaseTrainer):
         )
         if self.verbose and sweep % self.verbose == 0:
             logger.info("sweep %d: %s", sweep, self.history_.records[-1])
+
+    def __getattr__(self, name: str) -> Any:
+        if name in KEPT and "factor_model_" in vars(self):
+            raise AttributeError(
+                f"{name} was not kept: it grows with the number of instances. Set "
+                "store_instance_factors=True, or use predict_proba and transform, which fold "
+                "instances in without labels."
+            )
+        return super().__getattribute__(name)
 
     def _warn_not_converged(self) -> None:
         if self.tol == 0:

@@ -1,6 +1,8 @@
 """What every trainer shares: parameter checks, supervision, prediction by fold-in, warnings."""
 
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,18 +13,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack.aggregators import Aggregator, MeanAggregator
 from cfe_stack.confidence import Confidence
-from cfe_stack.ensemble_data import EnsembleData, default_names, observed
+from cfe_stack.ensemble_data import Block, EnsembleData, default_names, observed
 from cfe_stack.link import make_link
-from cfe_stack.losses import (
-    FocalLoss,
-    Schedule,
-    prior_log_odds,
-    probabilities,
-)
-from cfe_stack.meta_features import warn_about_empty_rows, warn_about_missing
+from cfe_stack.losses import FocalLoss, Schedule, prior_log_odds, probabilities
+from cfe_stack.meta_features import warn_about_count, warn_about_missing
 from cfe_stack.trainers.collapse import collapse_symptom, plain_average
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.history import TrainingHistory
+from cfe_stack.trainers.labelled import LabelledFeatures
 from cfe_stack.trainers.parameters import check_flag, check_integer, check_real, check_seed
 from cfe_stack.trainers.supervision import Supervision
 
@@ -71,9 +69,8 @@ def spectral_factors(model: FactorModel, data: EnsembleData) -> np.ndarray:
 
     def times_moments(vectors: np.ndarray) -> np.ndarray:
         product = np.zeros((n_rows, vectors.size // n_rows))
-        for block in data.blocks():
-            Z = model.linked(block.R).astype(np.float64)
-            product += (Z * block.sample_weight) @ (Z.T @ vectors.reshape(n_rows, -1))
+        for part in data.map(partial(model.moments_times, vectors.reshape(n_rows, -1))):
+            product += part
         return product
 
     if n_rows <= MOST_MOMENTS or latent_dim >= n_rows:
@@ -258,13 +255,17 @@ class BaseTrainer(BaseEstimator):
         data, model = self._new_data(R), self.factor_model_
         return model.complete(data, model.fold_in(data))
 
-    def decision_function(self, R: EnsembleData | ArrayLike) -> np.ndarray:
-        """Return raw scores of new instances, by label-free fold-in.
+    def decision_function(
+        self, R: EnsembleData | ArrayLike, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return raw scores of new instances, by label-free fold-in, block by block.
 
         Parameters
         ----------
         R : EnsembleData or array-like of shape (n_classifiers, n_instances[, n_classes])
             NaN marks missing predictions. Labels are never used.
+        out : ndarray of shape (n_instances,) or (n_instances, n_classes), default=None
+            Where to write the result; may be a memory map.
 
         Returns
         -------
@@ -272,28 +273,57 @@ class BaseTrainer(BaseEstimator):
             Log-odds of class 1, or one score per class.
         """
         data = self._new_data(R)
-        predicted = warn_about_empty_rows(data, EMPTY_ROWS)
-        return self._scores(self.factor_model_.fold_in(data), predicted)
+        several = (data.n_classes,) if data.n_classes > 2 else ()
+        return self._predict(data, (data.n_instances, *several), out, lambda scores: scores)
 
-    def predict_proba(self, R: EnsembleData | ArrayLike) -> np.ndarray:
-        """Return class probabilities of new instances, by label-free fold-in.
+    def predict_proba(
+        self, R: EnsembleData | ArrayLike, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return class probabilities of new instances, by label-free fold-in, block by block.
 
         Parameters
         ----------
         R : EnsembleData or array-like of shape (n_classifiers, n_instances[, n_classes])
             NaN marks missing predictions. Labels are never used.
+        out : ndarray of shape (n_instances, n_classes), default=None
+            Where to write the result; may be a memory map.
 
         Returns
         -------
         ndarray of shape (n_instances, n_classes)
         """
-        return probabilities(self.decision_function(R))
+        data = self._new_data(R)
+        return self._predict(data, (data.n_instances, data.n_classes), out, probabilities)
+
+    def _predict(
+        self,
+        data: EnsembleData,
+        shape: tuple[int, ...],
+        out: np.ndarray | None,
+        convert: Callable[[np.ndarray], np.ndarray],
+    ) -> np.ndarray:
+        """Write what `convert` makes of the scores of every block to `out`, and return it."""
+        if out is None:
+            out = np.empty(shape)
+        elif out.shape != shape or out.dtype.kind != "f":
+            raise ValueError(
+                f"out must be a floating-point array of shape {shape}, got {out.dtype} of shape "
+                f"{out.shape}."
+            )
+        result, empty = out, []
+
+        def use(block: Block, Y: np.ndarray) -> None:
+            seen = np.asarray(block.observed.any(axis=0))
+            empty.append(int((~seen).sum()))
+            result[block.start : block.stop] = convert(self._scores(Y, seen))
+
+        self.factor_model_.each_folded_in(data, use, getattr(self, "n_jobs", None))
+        warn_about_count(sum(empty), EMPTY_ROWS)
+        return out
 
     def _scores(self, Y: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Return raw scores of instance factors; the prior's where nobody has predicted."""
-        model = self.factor_model_
-        values = model.reconstruct(np.asarray(Y, dtype=np.float64))
-        scores = self._aggregator.scores(self._aggregator.features(values, model.link))
+        scores = LabelledFeatures(self.factor_model_, self._aggregator, Y).scores()
         scores[~predicted] = self._prior_score
         return scores
 

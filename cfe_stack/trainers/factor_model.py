@@ -4,6 +4,7 @@ Both trainers end in a FactorModel, and everything that a final prediction uses 
 fold-in, for training rows as for new ones.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -13,6 +14,8 @@ from cfe_stack.confidence import Confidence
 from cfe_stack.ensemble_data import Block, EnsembleData
 from cfe_stack.link import Link
 from cfe_stack.trainers.normal_equations import solve_instances, weigh
+from cfe_stack.trainers.passes import Passes, pass_block_size
+from cfe_stack.trainers.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +51,7 @@ class FactorModel:
 
     def standardised(self, data: EnsembleData) -> Self:
         """Return a copy whose rows have mean 0 and variance 1 over the observed cells of `data`."""
-        total, squares, count = np.zeros((3, len(self.shift)))
-        for block in data.blocks():
-            rows = self.rows(self.link.forward(block.R)).astype(np.float64)
-            seen = ~np.isnan(rows)
-            rows = np.where(seen, rows, 0.0)
-            total += rows @ block.sample_weight
-            squares += np.square(rows) @ block.sample_weight
-            count += seen @ block.sample_weight
+        total, squares, count = sum(data.map(self._moments), start=np.zeros((3, len(self.shift))))
         count = np.maximum(count, np.finfo(float).tiny)
         mean = total / count
         variance = np.maximum(squares / count - np.square(mean), 0.0)
@@ -63,18 +59,37 @@ class FactorModel:
         constant = variance <= 1e-12 * (squares / count + np.finfo(float).tiny)
         return replace(self, shift=mean, scale=np.where(constant, 1.0, np.sqrt(variance)))
 
+    def _moments(self, block: Block) -> np.ndarray:
+        """Return sums of linked values, of their squares, and of observed cells, (3, n_rows)."""
+        rows = self.rows(self.link.forward(block.R)).astype(np.float64)
+        seen = ~np.isnan(rows)
+        rows = np.where(seen, rows, 0.0)
+        return np.stack([part @ block.sample_weight for part in (rows, np.square(rows), seen)])
+
     def rows(self, Z: np.ndarray) -> np.ndarray:
         """Return linked values (m, n) or (m, n, K) as rows (n_rows, n)."""
         if Z.ndim == 2:
             return Z
         return np.moveaxis(Z, 2, 1).reshape(len(self.shift), -1)
 
-    def linked(self, R: np.ndarray) -> np.ndarray:
-        """Return standardised linked values (n_rows, n) of a block of R; missing cells are 0."""
+    def linked(self, R: np.ndarray, complete: bool = False) -> np.ndarray:
+        """Return standardised linked values (n_rows, n) of a block of R; missing cells are 0.
+
+        Parameters
+        ----------
+        R : ndarray of shape (n_classifiers, n) or (n_classifiers, n, n_classes)
+        complete : bool, default=False
+            True says that no cell is missing, so that nobody looks for one.
+        """
         Z = self.rows(self.link.forward(R))
         if self.shift.any() or (self.scale != 1).any():
             Z = (Z - self.shift[:, None].astype(Z.dtype)) / self.scale[:, None].astype(Z.dtype)
-        return np.nan_to_num(Z, nan=0.0) if np.isnan(Z).any() else Z
+        return Z if complete or not np.isnan(Z).any() else np.nan_to_num(Z, nan=0.0)
+
+    def moments_times(self, vectors: np.ndarray, block: Block) -> np.ndarray:
+        """Return Z Zᵀ · `vectors` (n_rows, k) of a block, instances counted by sample weights."""
+        Z = self.linked(block.R).astype(np.float64)
+        return (Z * block.sample_weight) @ (Z.T @ vectors)
 
     def weights(self, block: Block, *, use_labels: bool) -> np.ndarray:
         """Return the weights (n_classifiers, n) of a block's cells."""
@@ -84,11 +99,23 @@ class FactorModel:
             C = self.confidence.prediction_weights(block.R)
         return C if block.C is None else C * block.C.astype(C.dtype, copy=False)
 
-    def solve(self, Z: np.ndarray, C: np.ndarray) -> np.ndarray:
-        """Return the instance factors (latent_dim, n) of linked values with given weights."""
+    def solve(self, Z: np.ndarray, C: np.ndarray, workspace: Workspace | None = None) -> np.ndarray:
+        """Return the instance factors (latent_dim, n) of linked values with given weights.
+
+        Parameters
+        ----------
+        Z : ndarray of shape (n_rows, n)
+        C : ndarray of shape (n_classifiers, n)
+        workspace : Workspace, default=None
+            Where the result is kept until the next block; a new array if None.
+        """
+        workspace = workspace or Workspace()
         centred = Z - self.bias[:, None].astype(Z.dtype) if self.bias.any() else Z
+        weighted = workspace.array("weighted", Z.shape, np.result_type(C, Z))
         factors = self.factors.astype(Z.dtype, copy=False)
-        return solve_instances(factors, C, weigh(C, centred), self.lambda_reg)
+        return solve_instances(
+            factors, C, weigh(C, centred, out=weighted), self.lambda_reg, workspace
+        )
 
     def with_estimated_ridge(self, data: EnsembleData) -> Self:
         """Return the model whose fold-in shrinks as much as `data` say it should.
@@ -113,17 +140,55 @@ class FactorModel:
         ridge = error / max(total, np.finfo(float).tiny)
         return replace(self, factors=root.T @ self.factors, lambda_reg=ridge)
 
-    def fold_in(self, data: EnsembleData) -> np.ndarray:
-        """Return the label-free instance factors, of shape (latent_dim, n_instances)."""
+    def fold_in(self, data: EnsembleData, n_jobs: int | None = None) -> np.ndarray:
+        """Return the label-free instance factors, of shape (latent_dim, n_instances).
+
+        Parameters
+        ----------
+        data : EnsembleData
+        n_jobs : int, default=None
+            Threads over blocks; as many as BLAS may use if None.
+        """
         Y = np.empty((len(self.factors), data.n_instances), dtype=data.R.dtype)
-        for block in data.blocks():
-            C = self.weights(block, use_labels=False)
-            Y[:, block.start : block.stop] = self.solve(self.linked(block.R), C)
+
+        def keep(block: Block, factors: np.ndarray) -> None:
+            Y[:, block.start : block.stop] = factors
+
+        self.each_folded_in(data, keep, n_jobs)
         return Y
 
-    def predicted(self, Y: np.ndarray) -> np.ndarray:
+    def each_folded_in(
+        self,
+        data: EnsembleData,
+        use: Callable[[Block, np.ndarray], None],
+        n_jobs: int | None = None,
+    ) -> None:
+        """Hand every block with its label-free factors to a function, one after another.
+
+        Parameters
+        ----------
+        data : EnsembleData
+        use : callable
+            Called with a block and factors (latent_dim, n), which are overwritten afterwards;
+            blocks come in any order and on several threads.
+        n_jobs : int, default=None
+            Threads over blocks; as many as BLAS may use if None.
+        """
+
+        def run(blocks: Iterator[Block], workspace: Workspace, extra: None) -> None:
+            for block in blocks:
+                Z = self.linked(block.R, block.is_complete)
+                C = self.weights(block, use_labels=False)
+                use(block, self.solve(Z, C, workspace))
+
+        with Passes(n_jobs) as passes:
+            size = pass_block_size(data, len(self.factors))
+            for _ in passes.over(data, run, size=size, here=True):
+                pass
+
+    def predicted(self, Y: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Return the standardised reconstruction (n_rows, n) of instance factors."""
-        Z_hat = self.factors.T.astype(Y.dtype, copy=False) @ Y
+        Z_hat = np.matmul(self.factors.T.astype(Y.dtype, copy=False), Y, out=out)
         if self.bias.any():
             Z_hat += self.bias[:, None].astype(Y.dtype)
         return Z_hat
@@ -139,12 +204,12 @@ class FactorModel:
         """Return the linked reconstruction (m, n) or (m, n, K) of instance factors."""
         return self.unstandardise(self.predicted(Y))
 
-    def complete(self, data: EnsembleData, Y: np.ndarray) -> np.ndarray:
+    def complete(self, data: EnsembleData | Block, Y: np.ndarray) -> np.ndarray:
         """Return R as float64 with its missing cells filled in; others stay as they are.
 
         Parameters
         ----------
-        data : EnsembleData
+        data : EnsembleData or Block
         Y : ndarray of shape (latent_dim, n_instances)
             The label-free fold-in of `data`.
 
@@ -153,10 +218,12 @@ class FactorModel:
         ndarray of shape (n_classifiers, n_instances) or (n_classifiers, n_instances, n_classes)
         """
         completed = np.array(data.R, dtype=np.float64)
-        for block in data.blocks():
-            holes = ~block.observed
-            if holes.any():
-                factors = Y[:, block.start : block.stop].astype(np.float64)
-                filled = self.link.inverse(self.reconstruct(factors))
-                completed[:, block.start : block.stop][holes] = filled[holes]
+        if data.is_complete:
+            return completed
+        first, blocks = (data.start, [data]) if isinstance(data, Block) else (0, data.blocks())
+        for block in blocks:
+            if not block.is_complete:
+                here, holes = slice(block.start - first, block.stop - first), ~block.observed
+                filled = self.link.inverse(self.reconstruct(Y[:, here].astype(np.float64)))
+                completed[:, here][holes] = filled[holes]
         return completed

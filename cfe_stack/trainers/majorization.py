@@ -18,6 +18,7 @@ References
    Institute of Statistical Mathematics 1988.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
@@ -106,9 +107,10 @@ class MajorizedAggregator(WeightedAggregator):
         super().__init__(lr=0.0, solver="converged")
 
     def update(
-        self, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
+        self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
     ) -> None:
         """Lower the weighted loss in closed form."""
+        features = features[:]
         design, m = with_intercepts(features), features.shape[-1]
         for _ in range(BOUND_STEPS):
             scores = self.scores(features)
@@ -151,7 +153,7 @@ class Majorizer:
         cls, trainer: BaseTrainer, data: EnsembleData, supervision: Supervision, aggregator: Any
     ) -> Self:
         """Return the supervised row of `data`."""
-        n_cells = sum(float(b.observed.sum(axis=0) @ b.sample_weight) for b in data.blocks())
+        n_cells = sum(block.n_cells for block in data.blocks())
         omega = np.zeros(data.n_instances)
         if supervision.known.any():
             share = (1 - supervision.rho) * n_cells / (2 * supervision.rho)
@@ -173,6 +175,16 @@ class Majorizer:
     def _scores(self, model: FactorModel, Y: np.ndarray) -> np.ndarray:
         values = model.reconstruct(Y.astype(np.float64))
         return self.aggregator.scores(self.aggregator.features(values, model.link))
+
+    def solver(
+        self, model: FactorModel, Y: np.ndarray
+    ) -> Callable[[Block, np.ndarray, np.ndarray], np.ndarray]:
+        """Return a function that solves the factors of a block, from the current ones in `Y`."""
+
+        def solve(block: Block, Z: np.ndarray, C: np.ndarray) -> np.ndarray:
+            return self.solve_instances(model, block, Z, C, Y[:, block.start : block.stop])
+
+        return solve
 
     def solve_instances(
         self, model: FactorModel, block: Block, Z: np.ndarray, C: np.ndarray, Y: np.ndarray

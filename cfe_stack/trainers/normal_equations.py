@@ -7,34 +7,45 @@ several times faster than one LAPACK call per small system.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-LARGE_SYSTEM = 32
+from cfe_stack.trainers.workspace import Workspace
+
+LARGE_SYSTEM = 128
 """From this latent dimension on, one LAPACK call per system is the faster way."""
+PROBE = 16
+"""Instances that are looked at before a whole block is searched for complete ones."""
 
 
-def _column_starts(d: int) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(np.arange(d, 0, -1))])
+def _column_starts(d: int) -> list[int]:
+    return [0, *np.cumsum(np.arange(d, 0, -1)).tolist()]
 
 
-def pair_products(factors: np.ndarray) -> np.ndarray:
+def pair_products(
+    factors: np.ndarray, others: np.ndarray | None = None, out: np.ndarray | None = None
+) -> np.ndarray:
     """Return the packed outer products f fᵀ of every column of `factors`.
 
     Parameters
     ----------
     factors : ndarray of shape (d, n)
+    others : ndarray of shape (d, n), default=None
+        `factors` multiplied by a weight per column, which weighs the products.
+    out : ndarray of shape (d (d + 1) / 2, n), default=None
 
     Returns
     -------
     ndarray of shape (d (d + 1) / 2, n)
     """
     d, n = factors.shape
-    products = np.empty((d * (d + 1) // 2, n), dtype=factors.dtype)
+    others = factors if others is None else others
+    products = np.empty((d * (d + 1) // 2, n), dtype=factors.dtype) if out is None else out
     starts = _column_starts(d)
     for j in range(d):
-        np.multiply(factors[j:], factors[j], out=products[starts[j] : starts[j + 1]])
+        np.multiply(factors[j:], others[j], out=products[starts[j] : starts[j + 1]])
     return products
 
 
@@ -49,54 +60,62 @@ def unpack(gram: np.ndarray, d: int) -> np.ndarray:
 
 
 def solve_packed(
-    gram: np.ndarray, right_sides: np.ndarray, ridge: float, eps: float = 0.0
+    gram: np.ndarray,
+    right_sides: np.ndarray,
+    ridge: float,
+    eps: float = 0.0,
+    workspace: Workspace | None = None,
 ) -> np.ndarray:
     """Solve (G_i + ridge · I) y_i = b_i for every i.
 
     Parameters
     ----------
     gram : ndarray of shape (d (d + 1) / 2, n)
-        Packed positive semidefinite matrices; overwritten.
+        Packed positive semidefinite matrices.
     right_sides : ndarray of shape (d, n)
     ridge : float
         At least 0; raised where it is lost in the rounding of a matrix, so that singular systems
         have a finite solution.
     eps : float, default=0.0
         Relative rounding error of what the matrices were made of, if coarser than their own.
+    workspace : Workspace, default=None
+        Where the result and what leads to it are kept.
 
     Returns
     -------
     ndarray of shape (d, n)
     """
     d, n = right_sides.shape
-    starts = _column_starts(d)
+    starts, dtype = _column_starts(d), gram.dtype
     ridges = _visible_ridge(gram[starts[:-1]], ridge, eps)
     if d >= LARGE_SYSTEM:
         full = unpack(gram, d)
         full[:, np.arange(d), np.arange(d)] += ridges[:, None]
         return np.linalg.solve(full, right_sides.T[:, :, None])[:, :, 0].T
-    columns = [gram[starts[j] : starts[j + 1]] for j in range(d)]
-    scratch = np.empty((d, n), dtype=gram.dtype)
-    inverse_pivots = np.empty((d, n), dtype=gram.dtype)
-    for j, column in enumerate(columns):
+    workspace = workspace or Workspace()
+    # column j of the triangle is triangle[j, j:d]; the right side rides along as its last row, so
+    # that the factorisation is the forward substitution, too
+    triangle = workspace.array("triangle", (d, d + 1, n), dtype)
+    sums = workspace.array("sums", (d + 1, n), dtype)
+    inverse_pivots = workspace.array("inverse_pivots", (d, n), dtype)
+    solution = workspace.array("solution", (d, n), dtype)
+    for j in range(d):
+        column, packed = triangle[j, j:], gram[starts[j] : starts[j + 1]]
+        if j == 0:
+            column[:-1], column[-1] = packed, right_sides[j]
+        else:
+            earlier = sums[: d + 1 - j]
+            np.einsum("kin,kn->in", triangle[:j, j:], triangle[:j, j], out=earlier)
+            np.subtract(packed, earlier[:-1], out=column[:-1])
+            np.subtract(right_sides[j], earlier[-1], out=column[-1])
+        pivot = inverse_pivots[j]
         column[0] += ridges
-        for k in range(j):
-            earlier = columns[k][j - k :]
-            part = scratch[: d - j]
-            np.multiply(earlier, earlier[0], out=part)
-            column -= part
-        np.sqrt(column[0], out=inverse_pivots[j])
-        np.divide(1.0, inverse_pivots[j], out=inverse_pivots[j])
-        column[1:] *= inverse_pivots[j]
-    solution = right_sides.copy()
-    for j, column in enumerate(columns):
-        solution[j] *= inverse_pivots[j]
-        np.multiply(column[1:], solution[j], out=scratch[: d - j - 1])
-        solution[j + 1 :] -= scratch[: d - j - 1]
+        np.sqrt(column[0], out=pivot)
+        np.reciprocal(pivot, out=pivot)
+        column *= pivot
     for j in range(d - 1, -1, -1):
-        if j + 1 < d:
-            np.multiply(columns[j][1:], solution[j + 1 :], out=scratch[: d - j - 1])
-            solution[j] -= scratch[: d - j - 1].sum(axis=0)
+        np.einsum("in,in->n", triangle[j, j + 1 : d], solution[j + 1 :], out=sums[0])
+        np.subtract(triangle[j, d], sums[0], out=solution[j])
         solution[j] *= inverse_pivots[j]
     return solution
 
@@ -108,15 +127,22 @@ def _visible_ridge(diagonals: np.ndarray, ridge: float, eps: float = 0.0) -> np.
     return np.maximum(rounding, max(ridge, limits.tiny)).astype(diagonals.dtype, copy=False)
 
 
-def weigh(C: np.ndarray, Z: np.ndarray) -> np.ndarray:
+def weigh(C: np.ndarray, Z: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return c · z for Z of shape (n_classifiers · k, n) and C of shape (n_classifiers, n)."""
     if len(C) == len(Z):
-        return C * Z
-    return (C[:, None, :] * Z.reshape(len(C), -1, Z.shape[1])).reshape(Z.shape)
+        return np.multiply(C, Z, out=out)
+    out = np.empty(Z.shape, dtype=np.result_type(C, Z)) if out is None else out
+    per_classifier = (len(C), -1, Z.shape[1])
+    np.multiply(C[:, None, :], Z.reshape(per_classifier), out=out.reshape(per_classifier))
+    return out
 
 
 def solve_instances(
-    X: np.ndarray, C: np.ndarray, weighted_Z: np.ndarray, ridge: float
+    X: np.ndarray,
+    C: np.ndarray,
+    weighted_Z: np.ndarray,
+    ridge: float,
+    workspace: Workspace | None = None,
 ) -> np.ndarray:
     """Return the factors (d, n) of a block of instances: y = (X C Xᵀ + λI)⁻¹ X C z.
 
@@ -128,14 +154,51 @@ def solve_instances(
     weighted_Z : ndarray of shape (n_classifiers · k, n)
         Already multiplied by the weights, see :func:`weigh`.
     ridge : float
+    workspace : Workspace, default=None
+        Where the result and what leads to it are kept.
+
+    Notes
+    -----
+    Instances whose cells have the largest weights of all, which with uniform confidence are the
+    complete ones, share one Gram matrix.
     """
-    right_sides = X @ weighted_Z
+    workspace = workspace or Workspace()
+    d, n = len(X), C.shape[1]
     products = pair_products(X)
     if products.shape[1] != len(C):
         products = products.reshape(len(products), len(C), -1).sum(axis=2)
-    if C.shape[1] > 1 and (C == C[:, :1]).all():
-        return _solve_alike(products @ C[:, 0], right_sides, ridge)
-    return solve_packed(products @ C, right_sides, ridge)
+    right_sides = workspace.array("right_sides", (d, n), np.result_type(X, weighted_Z))
+    np.matmul(X, weighted_Z, out=right_sides)
+    complete, weights = alike(C)
+    if complete is not None:
+        shared = products @ weights
+        if complete.all():
+            return _solve_alike(shared, right_sides, ridge)
+        solution = np.empty_like(right_sides)
+        solution[:, complete] = _solve_alike(shared, right_sides[:, complete], ridge)
+        others = ~complete
+        solution[:, others] = solve_packed(products @ C[:, others], right_sides[:, others], ridge)
+        return solution
+    gram = workspace.array("gram", (len(products), n), np.result_type(products, C))
+    np.matmul(products, C, out=gram)
+    return solve_packed(gram, right_sides, ridge, workspace=workspace)
+
+
+def alike(C: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+    """Return which instances have the largest weight of every row of `C`, and those weights.
+
+    Returns
+    -------
+    complete : ndarray of shape (n,), bool, or None
+        None if they are too few for it to matter.
+    weights : ndarray of shape (n_classifiers,)
+    """
+    probe = C[:, :: max(1, C.shape[1] // PROBE)]
+    weights = probe.max(axis=1)
+    if C.shape[1] == 1 or not (probe == weights[:, None]).all(axis=0).any():
+        return None, weights
+    complete = (C == weights[:, None]).all(axis=0)
+    return (complete if 4 * complete.sum() > len(complete) else None), weights
 
 
 def _solve_alike(gram: np.ndarray, right_sides: np.ndarray, ridge: float) -> np.ndarray:
@@ -167,14 +230,43 @@ class ClassifierEquations:
         """Return equations of no instance."""
         return cls(np.zeros((d * (d + 1) // 2, n_classifiers)), np.zeros((d, n_rows)))
 
-    def add(self, Y: np.ndarray, C: np.ndarray, weighted_Z: np.ndarray) -> None:
-        """Add a block of instances with factors `Y` (d, n)."""
+    def add(
+        self,
+        Y: np.ndarray,
+        C: np.ndarray,
+        weighted_Z: np.ndarray,
+        frequencies: np.ndarray | None = None,
+        workspace: Workspace | None = None,
+    ) -> None:
+        """Add a block of instances.
+
+        Parameters
+        ----------
+        Y : ndarray of shape (d, n)
+            Instance factors.
+        C : ndarray of shape (n_classifiers, n)
+        weighted_Z : ndarray of shape (n_classifiers · k, n)
+            Already multiplied by `C`, see :func:`weigh`.
+        frequencies : ndarray of shape (n,), default=None
+            How often every instance counts; once if None.
+        workspace : Workspace, default=None
+        """
         self.eps = max(self.eps, float(np.finfo(Y.dtype).eps))
-        self.gram += pair_products(Y) @ C.T
-        self.right_sides += Y @ weighted_Z.T
+        d, n = Y.shape
+        counted = Y if frequencies is None else Y * frequencies.astype(Y.dtype)
+        workspace = workspace or Workspace()
+        products = workspace.array("products", (d * (d + 1) // 2, n), Y.dtype)
+        self.gram += pair_products(Y, counted, out=products) @ C.T
+        self.right_sides += counted @ weighted_Z.T
+
+    def merge(self, other: Self) -> None:
+        """Add the equations of other instances."""
+        self.gram += other.gram
+        self.right_sides += other.right_sides
+        self.eps = max(self.eps, other.eps)
 
     def solve(self, ridge: float) -> np.ndarray:
         """Return classifier factors (d, n_classifiers · k): x = (Y C Yᵀ + λI)⁻¹ Y C z."""
         repeats = self.right_sides.shape[1] // self.gram.shape[1]
-        gram = np.repeat(self.gram, repeats, axis=1)
+        gram = np.repeat(self.gram, repeats, axis=1) if repeats > 1 else self.gram
         return solve_packed(gram, self.right_sides, ridge, self.eps)
