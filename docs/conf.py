@@ -34,6 +34,7 @@ sphinx_gallery_conf = {
     "filename_pattern": "plot_",
     "ignore_pattern": "benchmarks",
     "backreferences_dir": None,
+    "capture_repr": (),
     "doc_module": ("cfe_stack",),
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,

@@ -28,7 +28,7 @@ from cfe_stack import CFEnsembleClassifier
 X, y = load_wine(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.4, stratify=y, random_state=0)
 learners = {
-    "forest": RandomForestClassifier(50, random_state=0),
+    "forest": RandomForestClassifier(20, random_state=0),
     "tree": DecisionTreeClassifier(max_depth=3, random_state=0),
     "neighbours": make_pipeline(StandardScaler(), KNeighborsClassifier(9)),
     "naive Bayes": GaussianNB(),
@@ -63,12 +63,12 @@ search = GridSearchCV(
         list(learners.values()),
         meta_classifier=CFEnsembleClassifier(),
         use_probas=True,
-        cv=3,
+        cv=2,
         random_state=0,
     ),
     {"meta_classifier__aggregator": ["auto", "mean"]},
     scoring="neg_log_loss",
-    cv=3,
+    cv=2,
 )
 search.fit(X_train, y_train)
 for parameters, score in zip(
