@@ -88,7 +88,7 @@ class Uniform(Confidence):
 
 @dataclass(frozen=True)
 class Certainty(Confidence):
-    """The distance of the prediction from the uniform distribution: |r − ½| for two classes."""
+    """The distance of the prediction from the uniform one, for two classes abs(r − ½)."""
 
     def base(self, R: np.ndarray) -> np.ndarray:
         """Return the certainty of every cell."""

@@ -73,7 +73,7 @@ print(f"{'plain average':24} PR-AUC {average:.3f}")
 # aggregators that are solved give probabilities near the class frequencies. Solving without a
 # penalty is free to use differences between ten alike classifiers, and pays for it here.
 
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
 names = [name for name in RUNS if name != "solved to convergence"]

@@ -49,7 +49,7 @@ for gamma in (0.1, 0.5, 0.95, 2.0):
 # The slope of the modulating factor near :math:`p_t = 1`: unbounded below γ = 1, at most
 # :math:`\gamma \delta^{\gamma - 1}` with δ.
 
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 miss = np.logspace(-8, 0, 400)
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True, layout="constrained")

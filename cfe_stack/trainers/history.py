@@ -38,7 +38,7 @@ class TrainingHistory:
         return len(self.records)
 
     def relative_change(self) -> float:
-        """Return |change| of the objective in the last step relative to its size; inf at first."""
+        """Return the objective's last change as a share of its size, without sign; inf at first."""
         if len(self) < 2:
             return float("inf")
         before, now = self.records[-2]["objective"], self.records[-1]["objective"]
