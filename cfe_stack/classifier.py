@@ -56,7 +56,9 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         ``"signed_pool"``. Pools of probabilities: ``"linear_pool"``, ``"greedy_selection"``, and
         ``"mean"``, the plain average. ``"weighted"``: the sources' logistic unit on the
         reconstruction, solved to convergence. All but the average are recalibrated.
-    latent_dim, rho, lambda_reg, link, confidence
+    latent_dim : int, default=None
+        Number of factors. None: 3, or one less than the classes where that is more.
+    rho, lambda_reg, link, confidence
         Handed to the trainer, which explains them.
     class_weight : dict, "balanced" or None, default=None
         Weighs the loss in training, and the classes in `predict`: the class of largest weight ×
@@ -154,7 +156,7 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         trainer: Literal["als", "pytorch"] | BaseTrainer = "als",
         aggregator: str = "auto",
         *,
-        latent_dim: int = 3,
+        latent_dim: int | None = None,
         rho: float = 0.5,
         lambda_reg: float = 1.0,
         link: LinkName = "logit",
@@ -241,7 +243,7 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         folds = inner_folds(self._reader.content(P), codes, weights, self.cv, groups)
         R = self._reader.training_matrix(P, codes, weights, folds[0])
         data = EnsembleData(R[:, present], codes[present], sample_weight=weights[present])
-        self.trainer_ = self._make_trainer().fit(data)
+        self.trainer_ = self._make_trainer(len(self.classes_)).fit(data)
         self.n_iter_ = self.trainer_.n_iter_
         self._class_weights = class_weights(
             data.labels[data.labels >= 0],
@@ -265,16 +267,16 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         check_cv_option(self.cv)
         check_real("focal_gamma", self.focal_gamma, 0)
         check_seed(self.random_state)
-        trainer = self._make_trainer()
+        trainer = self._make_trainer(n_classes=2)
         trainer.check_parameters()
         aggregator = make_final_aggregator(self.aggregator, make_scorer(self.scoring))
         return FocalLoss(self.focal_gamma, self.focal_delta), aggregator
 
-    def _make_trainer(self) -> BaseTrainer:
+    def _make_trainer(self, n_classes: int) -> BaseTrainer:
         if isinstance(self.trainer, BaseTrainer):
             return clone(self.trainer)
         handed_on = {name: getattr(self, name) for name in HANDED_ON}
-        return make_trainer(self.trainer, **handed_on)
+        return make_trainer(self.trainer, n_classes, **handed_on)
 
     def _fit_reader(self, P: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> None:
         """Find out what the columns are."""
