@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+SMALLEST_SHOWN = 1e-4
+
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 1.5rem auto;
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 84rem; margin: 1.5rem auto;
   padding: 0 1rem; color: #1a1a1a; background: #fff; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 .wide { overflow-x: auto; }
@@ -25,6 +27,8 @@ def formatted(value: Any) -> str:
     """Return a cell of a table: four decimals, or a dash for what is not there."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return "–"
+    if isinstance(value, float) and 0 < value < SMALLEST_SHOWN:
+        return f"<{SMALLEST_SHOWN:.4f}"
     if isinstance(value, float):
         return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
     return str(value)

@@ -319,7 +319,11 @@ class EnsembleComparison(FoldScores):
 
     def _legend(self, metric: str | None = None) -> list[str]:
         values = self.values(metric)
-        return [legend(values, self.reference)] if self.reference in values.names else []
+        lines = [legend(values, self.reference)] if self.reference in values.names else []
+        friedman = self.friedman(metric)
+        if not np.isnan(friedman):
+            lines.append(f"Friedman's test of all contenders ranking alike: p = {friedman:.2g}.")
+        return lines
 
     def _pictures(self, metric: str | None) -> list[str]:
         kinds = ["differences"] if self.reference in self.values(metric).names else []

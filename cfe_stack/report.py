@@ -204,8 +204,7 @@ def _models(blended: Blend, weights: AggregatorWeightsDisplay) -> str:
             ),
             picture(
                 partial(pool.plot, max_rows=MOST_ROWS),
-                "Who is trusted where: weights along the rows, from those that look like the "
-                "first class to those that look like the last.",
+                "Who is trusted where: weights along the rows, in the order of the first factor.",
                 height=height,
             ),
         ),
@@ -219,11 +218,13 @@ def _calibration(blended: Blend) -> str:
     display = ReliabilityDisplay.from_predictions(
         blended.held_out_codes, shown, classes=np.arange(blended.data.n_classes)
     )
+    classes = np.asarray(blended.data.classes)
+    what = f"rows that are {classes[1]}" if len(classes) == 2 else "rows of their likeliest class"
     return section(
         "Calibration",
         paragraph(
-            "Of rows that are said to be positive with probability 0.7, 70 % should be. The curve "
-            "of a calibrated prediction runs along the diagonal."
+            f"Where a probability of 0.7 is given, 70 % should be {what}. The curve of a "
+            "calibrated prediction runs along the diagonal."
         ),
         pictures(picture(display.plot, "Reliability on held-out rows.", height=4.2)),
     )

@@ -1,15 +1,13 @@
 """CFEStackingClassifier: base learners, X and y in, calibrated probabilities out."""
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
 from sklearn.base import ClassifierMixin, TransformerMixin, clone
-from sklearn.utils import Bunch, Tags, check_array, get_tags
+from sklearn.utils import Bunch, Tags, get_tags
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
@@ -17,18 +15,22 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.metaestimators import _BaseComposition, available_if
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from cfe_stack.adapters.cache import FoldCache
-from cfe_stack.adapters.collection import FailedLearnerWarning
 from cfe_stack.adapters.early_stopping import EarlyStopping
-from cfe_stack.adapters.fold_plan import plan_folds
 from cfe_stack.adapters.learners import FittedLearner, check_estimators
 from cfe_stack.adapters.out_of_fold import collect_out_of_fold
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData
 from cfe_stack.adapters.shared_collections import SharedCollections
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.ensemble_data import observed
+from cfe_stack.stack_columns import (
+    check_features,
+    predicted_matrix,
+    stacked_columns,
+    tell_final_estimator,
+)
 
 
 def _final_has(method: str) -> Any:
@@ -237,46 +239,25 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
             raise ValueError(f"refit must be 'full', 'bag' or 'both', got {self.refit!r}.")
         check_estimators(self.estimators)
         final = clone(self._final())
-        self._check_columns(X, reset=True)
+        check_features(self, X, reset=True)
         routed = self._route(sample_weight, groups, fit_params)
         data = self._collect(X, y, routed)
         self.ensemble_data_, self.classes_ = data, data.classes
         self._fitted: Mapping[str, Any] = data.fold_models if self.refit == "bag" else data.models
         predicted = observed(data.R).any(axis=0)
-        self._tell_layout(final, data, X, groups)
-        P = self._columns(data.R, X)
+        splits = None if groups is not None else self.cv
+        tell_final_estimator(final, data, passthrough=self.passthrough, splits=splits)
+        P = stacked_columns(data.R, X if self.passthrough else None)
         extra = {
             name: np.asarray(value)[predicted]
             for name, value in routed.final_estimator_.fit.items()
             if value is not None
         }
-        self._check_holes(final, data)
         self.final_estimator_ = final.fit(P[predicted], data.labels[predicted], **extra)
         return self
 
     def _final(self) -> Any:
         return CFEnsembleClassifier() if self.final_estimator is None else self.final_estimator
-
-    def _check_columns(self, X: Any, *, reset: bool) -> None:
-        """Remember or compare columns; refuse values that no base learner could take."""
-        tags = get_tags(self).input_tags
-        if not hasattr(X, "columns"):
-            kind = getattr(getattr(X, "dtype", None), "kind", None)
-            try:
-                check_array(
-                    X,
-                    accept_sparse=["csr", "csc"] if tags.sparse else False,
-                    accept_large_sparse=False,
-                    dtype=None if kind in ("U", "S") else "numeric",
-                    ensure_all_finite="allow-nan" if tags.allow_nan else True,
-                    estimator=self,
-                    input_name="X",
-                )
-            except ValueError:
-                # text is for a Pipeline that encodes it
-                if kind != "O":
-                    raise
-        validate_data(self, X, reset=reset, skip_check_array=True)
 
     def _route(self, sample_weight: Any, groups: Any, fit_params: dict[str, Any]) -> Bunch:
         """Return what goes to every base learner, the splitter and the final estimator."""
@@ -323,70 +304,14 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
             (check_estimators(self.estimators), X, y, options),
         )
 
-    def _tell_layout(self, final: Any, data: OutOfFoldData, X: Any, groups: Any) -> None:
-        """Say to a CFEnsembleClassifier what the columns are, where it would have to find out."""
-        if not isinstance(final, CFEnsembleClassifier):
-            return
-        if final.layout == "auto":
-            final.set_params(
-                layout="class1" if data.n_classes == 2 else "blocks",
-                n_classifiers=data.n_classifiers,
-                passthrough="after" if self.passthrough else None,
-            )
-        if isinstance(self.cv, list) and isinstance(final.cv, int) and groups is None:
-            plan = plan_folds(self.cv, np.empty((data.n_instances, 0)), data.labels)
-            if len(plan.fold_ids) == 1 and (plan.fold_ids >= 0).all():
-                final.set_params(cv=list(plan.splits))
-
-    def _check_holes(self, final: Any, data: OutOfFoldData) -> None:
-        """Raise ValueError where cells are missing and the final estimator cannot take them."""
-        holes: np.ndarray = ~observed(data.R)
-        holes = holes[:, ~holes.all(axis=0)]
-        if holes.any() and not get_tags(final).input_tags.allow_nan:
-            names = np.asarray(data.classifier_names)[holes.any(axis=1)].tolist()
-            raise ValueError(
-                f"Out-of-fold predictions of {names} are missing for some rows, and "
-                f"{type(final).__name__} takes no missing values. Take CFEnsembleClassifier as "
-                "final_estimator, or on_error='raise' to see what failed."
-            )
-
-    def _columns(self, R: np.ndarray, X: Any) -> Any:
-        """Return meta-features of an ensemble matrix: predictions, then X where it is passed."""
-        P = R.T if R.ndim == 2 else R.transpose(1, 0, 2).reshape(R.shape[1], -1)
-        if not self.passthrough:
-            return P
-        return sparse.hstack([P, X], format="csr") if sparse.issparse(X) else np.hstack([P, X])
-
-    def _matrix(self, X: Any) -> np.ndarray:
-        """Return the ensemble matrix of new rows; learners that fail leave missing cells."""
+    def _columns(self, X: Any) -> Any:
+        """Return meta-features of new rows."""
         check_is_fitted(self, "final_estimator_")
-        data = self.ensemble_data_
-        self._check_columns(X, reset=False)
-        if not hasattr(X, "shape"):
-            X = np.asarray(X)
-        R = np.full((data.n_classifiers, X.shape[0], data.n_classes), np.nan)
-        failures: dict[str, Exception] = {}
-        for u, name in enumerate(data.classifier_names or ()):
-            models = self._fitted.get(name)
-            models = models if isinstance(models, tuple) else (models,)
-            try:
-                parts = [model.predict_proba(X) for model in models if model is not None]
-                if parts:
-                    R[u] = np.mean(parts, axis=0)
-            except Exception as error:  # whatever it is: the others still predict
-                if self.on_error == "raise":
-                    raise
-                failures[name] = error
-        if failures and len(failures) == len(self._fitted):
-            raise next(iter(failures.values()))
-        for name, failure in failures.items():
-            warnings.warn(
-                f"The learner {name!r} failed in prediction, and its predictions are missing: "
-                f"{type(failure).__name__}: {failure}",
-                FailedLearnerWarning,
-                stacklevel=4,
-            )
-        return R[:, :, 1] if data.n_classes == 2 else R
+        check_features(self, X, reset=False)
+        X = X if hasattr(X, "shape") else np.asarray(X)
+        forgiving = self.on_error == "missing"
+        R = predicted_matrix(self._fitted, X, self.ensemble_data_, forgiving=forgiving)
+        return stacked_columns(R, X if self.passthrough else None)
 
     def transform(self, X: Any) -> Any:
         """Return meta-features: probabilities of the base learners, with X if it is passed.
@@ -400,8 +325,7 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
         ndarray or sparse matrix of shape (n_samples, n_columns)
             P(class 1) of every learner, or of all classes, learner after learner.
         """
-        R = self._matrix(X)
-        return self._columns(R, X)
+        return self._columns(X)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
         """Return names of the columns of :meth:`transform`.
@@ -428,7 +352,7 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
         ----------
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
         """
-        P = self._columns(self._matrix(X), X)
+        P = self._columns(X)
         return np.asarray(self.classes_)[self.final_estimator_.predict(P)]
 
     @available_if(_final_has("predict_proba"))
@@ -439,7 +363,7 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
         ----------
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
         """
-        P = self._columns(self._matrix(X), X)
+        P = self._columns(X)
         return self.final_estimator_.predict_proba(P)
 
     @available_if(_final_has("decision_function"))
@@ -450,7 +374,7 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
         ----------
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
         """
-        P = self._columns(self._matrix(X), X)
+        P = self._columns(X)
         return self.final_estimator_.decision_function(P)
 
     @property

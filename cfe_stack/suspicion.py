@@ -153,7 +153,8 @@ def suspicious_columns(data: EnsembleData, test: EnsembleData | None = None) -> 
     -----
     With L and H the mean log-loss and entropy of a column, a column is suspicious if
 
-    * its test labels are known and L is below 0.7 of the test log-loss, by 4 standard errors;
+    * its test labels are known and L is below 0.7 of the test log-loss, by 4 standard errors (if L
+      is above, nothing else is looked at);
     * or L < 0.7 H_test and the rise H_test − H exceeds the median rise of the other columns by 4
       standard errors and 0.07 H_test (or H < 0.75 H_test, L < 0.5 H_test, by 4 standard errors,
       whatever the others do: all may be in-sample);
@@ -238,7 +239,8 @@ def _against_test(
                 f"{b.log_loss:.4f} on {b.n} test rows with labels, "
                 f"{(b.log_loss - a.log_loss) / error:.1f} standard errors more"
             )
-        return "", ""
+        if _cleared(a, b):
+            return "", ""
     rises = [t.uncertainty - s.uncertainty for s, t in zip(own, other, strict=True)]
     usual = np.array([r for v, r in enumerate(rises) if v != u and not np.isnan(r)])
     common = float(np.median(usual)) if len(usual) else 0.0
@@ -266,12 +268,17 @@ def _against_test(
     )
 
 
+def _cleared(own: ColumnScores, other: ColumnScores) -> bool:
+    """Whether labels of test rows, the best witness there is, show a column to be no better."""
+    return other.n >= FEWEST_ROWS and own.log_loss >= FAR_BETTER * other.log_loss
+
+
 def _near_perfect(
     own: list[ColumnScores], other: list[ColumnScores] | None, u: int
 ) -> tuple[str, str]:
     """Return rule and evidence if column `u` makes implausibly few errors."""
-    if other is not None and other[u].n >= FEWEST_ROWS:
-        return "", ""  # labels of test rows are the better witness, and they were heard
+    if other is not None and _cleared(own[u], other[u]):
+        return "", ""
     scored = [s for v, s in enumerate(own) if v != u and s.n >= FEWEST_ROWS]
     if len(scored) < 2:
         return "", ""

@@ -14,6 +14,7 @@ ROWS = [{"contender": "a <b>", "score": 0.12345}, {"contender": "mean", "score":
         (0.12345, "0.1235"),
         (np.nan, "–"),
         (None, "–"),
+        (1e-6, "<0.0001"),
         (1234.56, "1234.6"),
         ("3–2", "3–2"),
         (7, "7"),
@@ -47,8 +48,6 @@ def test_a_page_needs_nothing_but_itself():
 
 
 def test_pictures_are_inline():
-    matplotlib = pytest.importorskip("matplotlib")
-    matplotlib.use("agg")
-    figure = matplotlib.figure.Figure()
+    figure = pytest.importorskip("matplotlib.figure").Figure()
     figure.add_subplot().plot([0, 1])
     assert as_svg(figure).startswith("<svg")

@@ -90,8 +90,15 @@ def test_who_failed_stands_last_and_cannot_be_the_reference():
 
 def test_it_prints_table_verdict_and_notes():
     text = str(comparison())
-    for part in ("contender", "ours has the best mean rank", "w–l: data sets", "a note"):
+    for part in (
+        "contender",
+        "ours has the best mean rank",
+        "w–l: data sets",
+        "Friedman's test",
+        "a note",
+    ):
         assert part in text
+    assert "Friedman" not in str(comparison(1))
     assert repr(comparison(2)) == (
         "EnsembleComparison(3 contenders, 2 data set(s), 10 folds, by log_loss)"
     )

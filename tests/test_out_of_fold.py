@@ -380,3 +380,18 @@ def test_wrong_arguments_are_named_before_any_fit(case, tmp_path):
     with pytest.raises(error, match=message):
         collect(**options)
     assert fits(log) == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_dask_cluster_gives_the_same_matrix():
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+        parallel_config(backend="dask"),
+    ):
+        data = collect(n_jobs=2)
+    np.testing.assert_array_equal(data.R, collect().R)
+    assert sorted(data.models) == ["bayes", "logistic"]

@@ -40,7 +40,6 @@ CHECKED = [
         LogisticRegression(),
         cv=3,
         refit="bag",
-        passthrough=True,
     ),
 ]
 Stack = partial(CFEStackingClassifier, progress=False)

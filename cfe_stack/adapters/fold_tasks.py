@@ -1,7 +1,9 @@
 """One fit: a copy of a learner, its rows, its threads, its time, and what came of it."""
 
 import ctypes
+import functools
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import _safe_indexing
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from cfe_stack.adapters.cache import Entry, FoldCache
 from cfe_stack.adapters.fitting import LearnerPlan, TrainingRows, fit_learner
@@ -153,6 +155,12 @@ def run_task(
     return outcome
 
 
+@functools.lru_cache(maxsize=1)
+def _thread_pools(n_modules: int) -> ThreadpoolController:
+    """Return the thread pools of this process, looked for again when modules were imported."""
+    return ThreadpoolController()
+
+
 def describe(task: Task) -> str:
     """Return the fold of a task in words."""
     return "fit on all rows" if task.fold == ALL_ROWS else f"fold {task.fold}"
@@ -173,8 +181,9 @@ def _fit_and_predict(
         if terms.threads is not None:
             # BLAS takes its number of threads from the process: where several fits share this one,
             # the caller has set it
+            user_api = None if alone else "openmp"
             limits.enter_context(
-                threadpool_limits(terms.threads, user_api=None if alone else "openmp")
+                _thread_pools(len(sys.modules)).limit(limits=terms.threads, user_api=user_api)
             )
         model, n_trees = fit_learner(rows, learner, train, task.n_trees, terms.threads, ordered)
         scores = None if test is None else model.scores(_safe_indexing(rows.X, test))

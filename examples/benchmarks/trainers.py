@@ -2,6 +2,7 @@
 
     python examples/benchmarks/trainers.py                 # times and objectives, simulated
     python examples/benchmarks/trainers.py --data FOLDER   # free and projected factors, real sets
+    python examples/benchmarks/trainers.py --data FOLDER --alone    # without the classifier
     python examples/benchmarks/trainers.py --data FOLDER --by-name
 
 FOLDER is that of real_data.py. The gap is the log-loss of a trainer's own prediction of its
@@ -158,10 +159,11 @@ def by_name(folder: Path, names, n_folds: int) -> None:
     print(f"largest difference {np.abs(np.diff(gaps)).max():.5f}")
 
 
-def gaps(folder: Path, names, n_folds: int) -> None:
+def gaps(folder: Path, names, n_folds: int, alone: bool) -> None:
     from real_data import load, scores
 
     columns = ("transductive", "inductive", "held out", "log-loss", "ROC-AUC", "s / fit")
+    columns = columns[:3] if alone else columns
     rows: dict[str, list[list[float]]] = {name: [] for name in TRAINERS}
     paths = [p for p in sorted(folder.glob("*.npz")) if not names or p.stem in names]
     for path in paths:
@@ -175,6 +177,15 @@ def gaps(folder: Path, names, n_folds: int) -> None:
                 trainer = make(latent_dim=3, **SETTINGS)
                 data = EnsembleData(P.swapaxes(0, 1).astype(float), y)
                 quietly_fitted(trainer, data)
+                figures.append(
+                    [
+                        loss_of(trainer.transductive_proba_, y),
+                        loss_of(trainer.predict_proba(data), y),
+                        loss_of(trainer.predict_proba(T.swapaxes(0, 1).astype(float)), y_test),
+                    ]
+                )
+                if alone:
+                    continue
                 start = time.perf_counter()
                 model = CFEnsembleClassifier(trainer=make(latent_dim=3, **SETTINGS))
                 with warnings.catch_warnings():
@@ -182,16 +193,7 @@ def gaps(folder: Path, names, n_folds: int) -> None:
                     proba = model.fit(flat, y).predict_proba(flat_test)
                 seconds = time.perf_counter() - start
                 test = scores(proba, y_test, n_classes)
-                figures.append(
-                    [
-                        loss_of(trainer.transductive_proba_, y),
-                        loss_of(trainer.predict_proba(data), y),
-                        loss_of(trainer.predict_proba(T.swapaxes(0, 1).astype(float)), y_test),
-                        test["log-loss"],
-                        test["ROC-AUC"],
-                        seconds,
-                    ]
-                )
+                figures[-1] += [test["log-loss"], test["ROC-AUC"], seconds]
             rows[name].append(list(np.mean(figures, axis=0)))
         print(path.stem, file=sys.stderr)
     print(f"{len(paths)} sets, {n_folds} fold(s) each")
@@ -209,6 +211,7 @@ def main() -> int:
         "--sets", nargs="+", help="names of data sets; all of the folder if left out"
     )
     parser.add_argument("--by-name", action="store_true", help="the classifier's two trainers")
+    parser.add_argument("--alone", action="store_true", help="leave the classifier out")
     parser.add_argument("--folds", type=int, default=2, help="outer folds of each data set")
     parser.add_argument("--m", nargs="+", type=int, default=[10, 50])
     parser.add_argument("--n", nargs="+", type=int, default=[1_000, 10_000])
@@ -220,8 +223,10 @@ def main() -> int:
         del TRAINERS[name]
     with threadpool_limits(1):
         if options.data:
-            compare = by_name if options.by_name else gaps
-            compare(options.data, options.sets, options.folds)
+            if options.by_name:
+                by_name(options.data, options.sets, options.folds)
+            else:
+                gaps(options.data, options.sets, options.folds, options.alone)
         else:
             sizes = [(m, n) for m in options.m for n in options.n]
             times(sizes, options.device, options.limit)

@@ -1,0 +1,155 @@
+"""What goes into a stack and from its base learners to its final estimator, checked and told."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array, get_tags
+from sklearn.utils.validation import validate_data
+
+from cfe_stack.adapters.collection import FailedLearnerWarning
+from cfe_stack.adapters.fold_plan import plan_folds
+from cfe_stack.adapters.out_of_fold_data import OutOfFoldData
+from cfe_stack.classifier import CFEnsembleClassifier
+from cfe_stack.ensemble_data import observed
+
+
+def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> None:
+    """Remember or compare columns; refuse values that no base learner could take.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The stack; its tags say what its base learners take.
+    X : array-like, sparse matrix or data frame
+        Frames are left to the learners.
+    reset : bool
+        Whether to remember the columns instead of comparing them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `X` has no two axes, holds NaN, infinity or no numbers where nobody takes them, is
+        sparse where a learner needs dense rows, or has other columns than in `fit`.
+    """
+    tags = get_tags(estimator).input_tags
+    if not hasattr(X, "columns"):
+        kind = getattr(getattr(X, "dtype", None), "kind", None)
+        try:
+            check_array(
+                X,
+                accept_sparse=["csr", "csc"] if tags.sparse else False,
+                accept_large_sparse=False,
+                dtype=None if kind in ("U", "S") else "numeric",
+                ensure_all_finite="allow-nan" if tags.allow_nan else True,
+                estimator=estimator,
+                input_name="X",
+            )
+        except ValueError:
+            # text is for a Pipeline that encodes it
+            if kind != "O":
+                raise
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+
+
+def stacked_columns(R: np.ndarray, X: Any = None) -> Any:
+    """Return meta-features of an ensemble matrix, base learner after base learner, before X.
+
+    Parameters
+    ----------
+    R : ndarray of shape (m, n) or (m, n, K)
+    X : array-like or sparse matrix of n rows, default=None
+        Passed through behind the predictions.
+    """
+    P = R.T if R.ndim == 2 else R.transpose(1, 0, 2).reshape(R.shape[1], -1)
+    if X is None:
+        return P
+    return sparse.hstack([P, X], format="csr") if sparse.issparse(X) else np.hstack([P, X])
+
+
+def tell_final_estimator(
+    final: Any, data: OutOfFoldData, *, passthrough: bool, splits: Any = None
+) -> None:
+    """Say to a CFEnsembleClassifier what the columns are, where it would have to find out.
+
+    Parameters
+    ----------
+    final : estimator
+        Changed, if it is one whose layout is ``"auto"``.
+    data : OutOfFoldData
+    passthrough : bool
+    splits : list of (train, test), default=None
+        Folds that were given; they become the inner folds, if every row is held out once.
+
+    Raises
+    ------
+    ValueError
+        If cells are missing and the final estimator takes none.
+    """
+    present = observed(data.R)
+    holes = ~present[:, present.any(axis=0)]
+    if holes.any() and not get_tags(final).input_tags.allow_nan:
+        names = np.asarray(data.classifier_names)[holes.any(axis=1)].tolist()
+        raise ValueError(
+            f"Out-of-fold predictions of {names} are missing for some rows, and "
+            f"{type(final).__name__} takes no missing values. Take CFEnsembleClassifier as "
+            "final_estimator, or on_error='raise' to see what failed."
+        )
+    if not isinstance(final, CFEnsembleClassifier):
+        return
+    if final.layout == "auto":
+        final.set_params(
+            layout="class1" if data.n_classes == 2 else "blocks",
+            n_classifiers=data.n_classifiers,
+            passthrough="after" if passthrough else None,
+        )
+    if isinstance(splits, list) and isinstance(final.cv, int) and present.any(axis=0).all():
+        plan = plan_folds(splits, np.empty((data.n_instances, 0)), data.labels)
+        if len(plan.fold_ids) == 1 and (plan.fold_ids >= 0).all():
+            final.set_params(cv=list(plan.splits))
+
+
+def predicted_matrix(
+    fitted: Mapping[str, Any], X: Any, data: OutOfFoldData, *, forgiving: bool
+) -> np.ndarray:
+    """Return the ensemble matrix of new rows; learners that fail leave missing cells.
+
+    Parameters
+    ----------
+    fitted : mapping of str to FittedLearner, or to a tuple of them whose mean is taken
+    X : array-like, sparse matrix or data frame of n rows
+    data : OutOfFoldData
+        Of training: names and classes.
+    forgiving : bool
+        Whether a failing learner leaves missing cells instead of raising.
+
+    Returns
+    -------
+    ndarray of shape (m, n) or (m, n, K)
+    """
+    R = np.full((data.n_classifiers, X.shape[0], data.n_classes), np.nan)
+    failures: dict[str, Exception] = {}
+    for u, name in enumerate(data.classifier_names or ()):
+        models = fitted.get(name)
+        models = models if isinstance(models, tuple) else (models,)
+        try:
+            parts = [model.predict_proba(X) for model in models if model is not None]
+            if parts:
+                R[u] = np.mean(parts, axis=0)
+        except Exception as error:  # whatever it is: the others still predict
+            if not forgiving:
+                raise
+            failures[name] = error
+    if failures and len(failures) == len(fitted):
+        raise next(iter(failures.values()))
+    for name, failure in failures.items():
+        warnings.warn(
+            f"The learner {name!r} failed in prediction, and its predictions are missing: "
+            f"{type(failure).__name__}: {failure}",
+            FailedLearnerWarning,
+            stacklevel=5,
+        )
+    return R[:, :, 1] if data.n_classes == 2 else R
