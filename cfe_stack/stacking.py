@@ -78,7 +78,7 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
     time_limit : float, default=None
         Seconds for one fit with its predictions.
     progress : bool, default=True
-        Whether to show a progress bar in a terminal (needs tqdm).
+        Show a progress bar on stderr, if that is a terminal (needs tqdm).
 
     Attributes
     ----------
