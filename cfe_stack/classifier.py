@@ -90,6 +90,8 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         Largest number of sweeps or epochs of the trainer.
     tol : float, default=1e-4
         Relative change of the objective at which the trainer stops.
+    progress : bool, default=False
+        Show a progress bar over the inner folds in a terminal (needs tqdm).
     random_state : int, RandomState or None, default=None
         For trainers that draw; ALS starts from principal axes here and draws nothing.
 
@@ -174,6 +176,7 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         missing_label: Any = "auto",
         max_iter: int = 200,
         tol: float = 1e-4,
+        progress: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.trainer = trainer
@@ -195,6 +198,7 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         self.missing_label = missing_label
         self.max_iter = max_iter
         self.tol = tol
+        self.progress = progress
         self.random_state = random_state
 
     def __sklearn_tags__(self) -> Tags:
@@ -270,7 +274,9 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         check_seed(self.random_state)
         trainer = self._make_trainer(n_classes=2)
         trainer.check_parameters()
-        aggregator = make_final_aggregator(self.aggregator, make_scorer(self.scoring))
+        aggregator = make_final_aggregator(
+            self.aggregator, make_scorer(self.scoring), self.progress
+        )
         return FocalLoss(self.focal_gamma, self.focal_delta), aggregator
 
     def _make_trainer(self, n_classes: int) -> BaseTrainer:
