@@ -15,7 +15,7 @@ from cfe_stack.final_aggregators import (
     PoolFinalAggregator,
     make_final_aggregator,
 )
-from cfe_stack.folds import check_cv_option, inner_folds
+from cfe_stack.folds import inner_folds
 from cfe_stack.layout import check_layout_options, resolve_layout
 from cfe_stack.link import LinkName
 from cfe_stack.losses import ClassWeight, FocalLoss, class_weights, probabilities
@@ -28,6 +28,7 @@ from cfe_stack.meta_features import (
 from cfe_stack.pools import Pool
 from cfe_stack.predictor import LossSettings, Predictor
 from cfe_stack.selection_scoring import make_scorer
+from cfe_stack.splitters import check_cv_option
 from cfe_stack.trainers.base import EMPTY_ROWS, BaseTrainer
 from cfe_stack.trainers.factory import HANDED_ON, make_trainer
 from cfe_stack.trainers.parameters import check_real, check_seed
