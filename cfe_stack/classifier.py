@@ -25,6 +25,7 @@ from cfe_stack.meta_features import (
     numeric_labels,
     warn_about_empty_rows,
 )
+from cfe_stack.persistence import Stamped
 from cfe_stack.pools import Pool
 from cfe_stack.predictor import LossSettings, Predictor
 from cfe_stack.selection_scoring import make_scorer
@@ -38,7 +39,7 @@ OPTIONAL_ATTRIBUTES = frozenset(
 )
 
 
-class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
+class CFEnsembleClassifier(Stamped, ClassifierMixin, TransformerMixin, BaseEstimator):
     r"""Combine the predictions of base learners by collaborative filtering.
 
     A final estimator for stacks, in the place of ``LogisticRegression()``: it takes the columns of

@@ -25,6 +25,7 @@ from cfe_stack.adapters.out_of_fold_data import OutOfFoldData
 from cfe_stack.adapters.shared_collections import SharedCollections
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.ensemble_data import observed
+from cfe_stack.persistence import Stamped
 from cfe_stack.stack_columns import (
     check_features,
     predicted_matrix,
@@ -45,7 +46,7 @@ def _final_has(method: str) -> Any:
     return check
 
 
-class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition):
+class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseComposition):
     """Stack base learners, with a final estimator on their out-of-fold predictions.
 
     What scikit-learn's ``StackingClassifier`` does, on the collection of
@@ -182,8 +183,7 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
 
     def _collections(self) -> SharedCollections:
         """Return what this stack shares with its clones."""
-        shared: SharedCollections = self.__dict__.setdefault("_shared", SharedCollections())
-        return shared
+        return self.__dict__.setdefault("_shared", SharedCollections())
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

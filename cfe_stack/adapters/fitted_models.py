@@ -38,8 +38,11 @@ class FittedModels(Mapping[str, Any]):
         self._models = dict(present)
         self._failed = set(failed)
         self._fit = fit
+        self._stored: dict[str, Any] | None = None
 
     def _complete(self) -> dict[str, Any]:
+        if self._stored is not None:
+            return self._stored
         wanted = [task for tasks in self._tasks.values() for task in tasks]
         missing = [t for t in wanted if t not in self._models and t not in self._failed]
         if missing:
@@ -66,8 +69,8 @@ class FittedModels(Mapping[str, Any]):
         return len(self._complete())
 
     def __repr__(self) -> str:
-        return f"FittedModels({list(self._tasks)})"
+        return f"FittedModels({list(self._tasks if self._stored is None else self._stored)})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __getstate__(self) -> dict[str, Any]:
         # what fits the missing ones holds the training data, which a file should not
-        return dict, (self._complete(),)
+        return {"_stored": self._complete()}
