@@ -9,6 +9,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack.column_reader import ColumnReader
+from cfe_stack.cut_short import unchanged_if_cut_short
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.final_aggregators import (
     FinalAggregator,
@@ -222,42 +223,43 @@ class CFEnsembleClassifier(Stamped, ClassifierMixin, TransformerMixin, BaseEstim
         groups : array-like of shape (n_samples,), default=None
             Rows of one group stay in one inner fold.
         """
-        loss, aggregator = self._check_parameters()
-        for name in OPTIONAL_ATTRIBUTES & vars(self).keys():
-            delattr(self, name)
-        rows = TrainingRows.check(
-            self,
-            X,
-            y,
-            sample_weight,
-            missing_label=self.missing_label,
-            n_classifiers=self.n_classifiers,
-            passthrough=self.passthrough,
-        )
-        self.classes_, self._columns = rows.classes, rows.columns
-        P, codes, weights = rows.P, rows.codes, rows.weights
-        # weight 0 is absence: such rows take part in nothing
-        present = weights > 0
-        self._fit_reader(P[present], codes[present], weights[present])
-        folds = inner_folds(self._reader.content(P), codes, weights, self.cv, groups)
-        R = self._reader.training_matrix(P, codes, weights, folds[0])
-        data = EnsembleData(R[:, present], codes[present], sample_weight=weights[present])
-        self.trainer_ = self._make_trainer().fit(data)
-        self.n_iter_ = self.trainer_.n_iter_
-        self._class_weights = class_weights(
-            data.labels[data.labels >= 0],
-            weights[codes >= 0],
-            len(self.classes_),
-            self.class_weight,
-            self.classes_,
-        )
-        settings = LossSettings(loss, self.class_weight, self.focal_alpha, self.classes_)
-        self._predictor = Predictor.fit(
-            aggregator, self.trainer_.factor_model_, data, folds[:, present], settings
-        )
-        self._keep_results(aggregator)
-        if (codes < 0).any():
-            self.transductive_proba_ = probabilities(self._predictor.scores(EnsembleData(R)))
+        with unchanged_if_cut_short(self):
+            loss, aggregator = self._check_parameters()
+            for name in OPTIONAL_ATTRIBUTES & vars(self).keys():
+                delattr(self, name)
+            rows = TrainingRows.check(
+                self,
+                X,
+                y,
+                sample_weight,
+                missing_label=self.missing_label,
+                n_classifiers=self.n_classifiers,
+                passthrough=self.passthrough,
+            )
+            self.classes_, self._columns = rows.classes, rows.columns
+            P, codes, weights = rows.P, rows.codes, rows.weights
+            # weight 0 is absence: such rows take part in nothing
+            present = weights > 0
+            self._fit_reader(P[present], codes[present], weights[present])
+            folds = inner_folds(self._reader.content(P), codes, weights, self.cv, groups)
+            R = self._reader.training_matrix(P, codes, weights, folds[0])
+            data = EnsembleData(R[:, present], codes[present], sample_weight=weights[present])
+            self.trainer_ = self._make_trainer().fit(data)
+            self.n_iter_ = self.trainer_.n_iter_
+            self._class_weights = class_weights(
+                data.labels[data.labels >= 0],
+                weights[codes >= 0],
+                len(self.classes_),
+                self.class_weight,
+                self.classes_,
+            )
+            settings = LossSettings(loss, self.class_weight, self.focal_alpha, self.classes_)
+            self._predictor = Predictor.fit(
+                aggregator, self.trainer_.factor_model_, data, folds[:, present], settings
+            )
+            self._keep_results(aggregator)
+            if (codes < 0).any():
+                self.transductive_proba_ = probabilities(self._predictor.scores(EnsembleData(R)))
         return self
 
     def _check_parameters(self) -> tuple[FocalLoss, FinalAggregator]:

@@ -24,6 +24,7 @@ from cfe_stack.adapters.out_of_fold import collect_out_of_fold
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData
 from cfe_stack.adapters.shared_collections import SharedCollections
 from cfe_stack.classifier import CFEnsembleClassifier
+from cfe_stack.cut_short import unchanged_if_cut_short
 from cfe_stack.ensemble_data import observed
 from cfe_stack.persistence import Stamped
 from cfe_stack.stack_columns import (
@@ -128,6 +129,8 @@ class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseCom
     ((169, 2), (2, 400))
     """
 
+    _fitted: Mapping[str, Any]
+
     def __init__(
         self,
         estimators: Sequence[tuple[str, Any]],
@@ -203,8 +206,7 @@ class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseCom
         """Return where `sample_weight`, `groups` and other arguments of `fit` go."""
         router = MetadataRouter(owner=self)
         fits = MethodMapping().add(caller="fit", callee="fit")
-        for name, learner in check_estimators(self.estimators):
-            router.add(**{name: learner}, method_mapping=fits)
+        router.add(**dict(check_estimators(self.estimators)), method_mapping=fits)
         router.add(final_estimator_=self._final(), method_mapping=fits)
         if hasattr(self.cv, "get_metadata_routing"):
             splits = MethodMapping().add(caller="fit", callee="split")
@@ -235,25 +237,24 @@ class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseCom
             With metadata routing, what the estimators ask for; else ``name__argument`` of base
             learners.
         """
-        if self.refit not in ("full", "bag", "both"):
-            raise ValueError(f"refit must be 'full', 'bag' or 'both', got {self.refit!r}.")
-        check_estimators(self.estimators)
-        final = clone(self._final())
-        check_features(self, X, reset=True)
-        routed = self._route(sample_weight, groups, fit_params)
-        data = self._collect(X, y, routed)
-        self.ensemble_data_, self.classes_ = data, data.classes
-        self._fitted: Mapping[str, Any] = data.fold_models if self.refit == "bag" else data.models
-        predicted = observed(data.R).any(axis=0)
-        splits = None if groups is not None else self.cv
-        tell_final_estimator(final, data, passthrough=self.passthrough, splits=splits)
-        P = stacked_columns(data.R, X if self.passthrough else None)
-        extra = {
-            name: np.asarray(value)[predicted]
-            for name, value in routed.final_estimator_.fit.items()
-            if value is not None
-        }
-        self.final_estimator_ = final.fit(P[predicted], data.labels[predicted], **extra)
+        with unchanged_if_cut_short(self, keep=("_shared",)):
+            if self.refit not in ("full", "bag", "both"):
+                raise ValueError(f"refit must be 'full', 'bag' or 'both', got {self.refit!r}.")
+            check_estimators(self.estimators)
+            final, routed = clone(self._final()), self._route(sample_weight, groups, fit_params)
+            check_features(self, X, reset=True)
+            data = self._collect(X, y, routed)
+            self.ensemble_data_, self.classes_ = data, data.classes
+            self._fitted = data.fold_models if self.refit == "bag" else data.models
+            predicted, splits = observed(data.R).any(axis=0), self.cv if groups is None else None
+            tell_final_estimator(final, data, passthrough=self.passthrough, splits=splits)
+            P = stacked_columns(data.R, X if self.passthrough else None)
+            extra = {
+                name: np.asarray(value)[predicted]
+                for name, value in routed.final_estimator_.fit.items()
+                if value is not None
+            }
+            self.final_estimator_ = final.fit(P[predicted], data.labels[predicted], **extra)
         return self
 
     def _final(self) -> Any:
@@ -308,8 +309,7 @@ class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseCom
         """Return meta-features of new rows."""
         check_is_fitted(self, "final_estimator_")
         check_features(self, X, reset=False)
-        X = X if hasattr(X, "shape") else np.asarray(X)
-        forgiving = self.on_error == "missing"
+        X, forgiving = X if hasattr(X, "shape") else np.asarray(X), self.on_error == "missing"
         R = predicted_matrix(self._fitted, X, self.ensemble_data_, forgiving=forgiving)
         return stacked_columns(R, X if self.passthrough else None)
 

@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from cfe_stack import objective
 from cfe_stack.aggregators import Aggregator, Solver, make_aggregator
 from cfe_stack.confidence import Adaptive, ConfidenceName, make_confidence
+from cfe_stack.cut_short import unchanged_if_cut_short
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.link import LinkName
 from cfe_stack.losses import ClassWeight, Schedule, margins, probabilities
@@ -243,50 +244,51 @@ class CFEnsembleTrainer(BaseTrainer):
         y : None
             Ignored; labels are part of `data`.
         """
-        self.check_parameters()
-        predicted = self._check_data(data)
-        supervision = Supervision.of(self, data)
-        aggregator = self._make_aggregator(data)
-        intercept = supervision.intercept(data.n_classes, self.init_prior)
-        aggregator.start(data.n_classifiers, intercept)
-        self._aggregator, self.history_ = aggregator, TrainingHistory()
-        for name in KEPT & vars(self).keys():
-            delattr(self, name)
-        majorize = self.supervision == "majorize"
-        keep = keeps_factors(self.store_instance_factors, self.latent_dim, data, majorize)
-        Y: Any = None
-        if keep or majorize:
-            Y = np.empty((self.latent_dim, data.n_instances), dtype=data.R.dtype)
-        with Passes(self.n_jobs) as passes:
-            model, equations = self._start(data, passes)
-            majorizer = None
-            if majorize:
-                majorizer = Majorizer.of(self, data, supervision, aggregator)
-            for sweep in range(self.max_iter):
-                # the first sweep has no scores yet for a parabola to touch
-                row = majorizer if sweep > 0 else None
-                if row is None:
-                    solved = equations.solve(self.lambda_reg)
+        with unchanged_if_cut_short(self):
+            self.check_parameters()
+            predicted = self._check_data(data)
+            supervision = Supervision.of(self, data)
+            aggregator = self._make_aggregator(data)
+            intercept = supervision.intercept(data.n_classes, self.init_prior)
+            aggregator.start(data.n_classifiers, intercept)
+            self._aggregator, self.history_ = aggregator, TrainingHistory()
+            for name in KEPT & vars(self).keys():
+                delattr(self, name)
+            majorize = self.supervision == "majorize"
+            keep = keeps_factors(self.store_instance_factors, self.latent_dim, data, majorize)
+            Y: Any = None
+            if keep or majorize:
+                Y = np.empty((self.latent_dim, data.n_instances), dtype=data.R.dtype)
+            with Passes(self.n_jobs) as passes:
+                model, equations = self._start(data, passes)
+                majorizer = None
+                if majorize:
+                    majorizer = Majorizer.of(self, data, supervision, aggregator)
+                for sweep in range(self.max_iter):
+                    # the first sweep has no scores yet for a parabola to touch
+                    row = majorizer if sweep > 0 else None
+                    if row is None:
+                        solved = equations.solve(self.lambda_reg)
+                    else:
+                        solved = row.solve_classifiers(model, equations, Y)
+                    bias = solved[-1] if self.standardize else model.bias
+                    model = model.with_factors(solved[: self.latent_dim], bias)
+                    solve = None if row is None else row.solver(model, Y)
+                    step = SweepStep(model, self.standardize, solve, Y)
+                    passed = passed_over(data, passes, step)
+                    equations = passed.equations
+                    self._record(sweep, model, passed, supervision)
+                    moving = sweep > self.freeze_aggregator_iters or not supervision.known.any()
+                    if moving and 0 < self.tol and self.history_.relative_change() < self.tol:
+                        break
                 else:
-                    solved = row.solve_classifiers(model, equations, Y)
-                bias = solved[-1] if self.standardize else model.bias
-                model = model.with_factors(solved[: self.latent_dim], bias)
-                solve = None if row is None else row.solver(model, Y)
-                step = SweepStep(model, self.standardize, solve, Y)
-                passed = passed_over(data, passes, step)
-                equations = passed.equations
-                self._record(sweep, model, passed, supervision)
-                moving = sweep > self.freeze_aggregator_iters or not supervision.known.any()
-                if moving and 0 < self.tol and self.history_.relative_change() < self.tol:
-                    break
-            else:
-                self._warn_not_converged()
-        self.n_iter_ = len(self.history_)
-        self.factor_model_ = model
-        if keep:
-            self.instance_factors_ = Y
-            self.transductive_proba_ = probabilities(self._scores(Y, predicted))
-        self._warn_if_collapsed(data, supervision)
+                    self._warn_not_converged()
+            self.n_iter_ = len(self.history_)
+            self.factor_model_ = model
+            if keep:
+                self.instance_factors_ = Y
+                self.transductive_proba_ = probabilities(self._scores(Y, predicted))
+            self._warn_if_collapsed(data, supervision)
         return self
 
     def check_parameters(self) -> None:

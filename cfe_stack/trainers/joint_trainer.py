@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from cfe_stack import objective
 from cfe_stack.aggregators import Aggregator, GatedPoolAggregator, make_aggregator
 from cfe_stack.confidence import ConfidenceName, make_confidence
+from cfe_stack.cut_short import unchanged_if_cut_short
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.extras import import_extra
 from cfe_stack.link import LinkName
@@ -240,33 +241,32 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         MissingExtraError
             If torch is not installed.
         """
-        self.check_parameters()
-        predicted = self._check_data(data)
-        from cfe_stack.trainers.pytorch import descend
+        with unchanged_if_cut_short(self):
+            self.check_parameters()
+            predicted = self._check_data(data)
+            from cfe_stack.trainers.pytorch import descend
 
-        supervision = Supervision.of(self, data)
-        strategy = make_confidence(self.confidence, adaptive_shares=self.adaptive_shares)
-        model = start_model(self, data, strategy.fit(data))
-        self.history_ = TrainingHistory()
-        plateau = Plateau(self.patience, 0.0 if supervision.is_scheduled else self.tol)
-        found = descend(self, model, data, supervision, plateau)
-        self.n_iter_ = len(self.history_)
-        if plateau.tol > 0 and not plateau.stalled and self.n_iter_ == self.max_epochs:
-            self._warn_not_converged()
-        self.factor_model_ = model.with_factors(found.factors, found.bias)
-        self._aggregator = self._at_rest(found, data)
-        # an absent instance has moved nothing, nor has it been moved
-        absent = data.frequencies == 0
-        if absent.any():
-            found.Y[:, absent] = self.factor_model_.fold_in(data)[:, absent]
-        self.instance_factors_ = found.Y
-        self.transductive_proba_ = np.concatenate(
-            [
-                probabilities(self._scores(found.Y[:, k : k + STRETCH], predicted[k : k + STRETCH]))
-                for k in range(0, data.n_instances, STRETCH)
-            ]
-        )
-        self._warn_if_collapsed(data, supervision)
+            supervision = Supervision.of(self, data)
+            strategy = make_confidence(self.confidence, adaptive_shares=self.adaptive_shares)
+            model = start_model(self, data, strategy.fit(data))
+            self.history_ = TrainingHistory()
+            plateau = Plateau(self.patience, 0.0 if supervision.is_scheduled else self.tol)
+            found = descend(self, model, data, supervision, plateau)
+            self.n_iter_ = len(self.history_)
+            if plateau.tol > 0 and not plateau.stalled and self.n_iter_ == self.max_epochs:
+                self._warn_not_converged()
+            self.factor_model_ = model.with_factors(found.factors, found.bias)
+            self._aggregator = self._at_rest(found, data)
+            # an absent instance has moved nothing, nor has it been moved
+            absent = data.frequencies == 0
+            if absent.any():
+                found.Y[:, absent] = self.factor_model_.fold_in(data)[:, absent]
+            self.instance_factors_ = found.Y
+            parts = [slice(k, k + STRETCH) for k in range(0, data.n_instances, STRETCH)]
+            self.transductive_proba_ = np.concatenate(
+                [probabilities(self._scores(found.Y[:, k], predicted[k])) for k in parts]
+            )
+            self._warn_if_collapsed(data, supervision)
         return self
 
     def _at_rest(self, found: Found, data: EnsembleData) -> Aggregator:
