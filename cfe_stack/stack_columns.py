@@ -66,8 +66,8 @@ def with_passthrough(R: np.ndarray, X: Any = None) -> Any:
     ----------
     R : ndarray of shape (m, n) or (m, n, K)
     X : array-like or sparse matrix of n rows, default=None
-
         Passed through behind the predictions.
+
     Raises
     ------
     ValueError

@@ -25,7 +25,9 @@ from cfe_stack.adapters.out_of_fold import collect_out_of_fold
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData
 from cfe_stack.adapters.shared_collections import SharedCollections
 from cfe_stack.classifier import CFEnsembleClassifier
+from cfe_stack.cut_short import unchanged_if_cut_short
 from cfe_stack.ensemble_data import observed
+from cfe_stack.persistence import Stamped
 from cfe_stack.stack_columns import (
     check_features,
     predicted_matrix,
@@ -46,7 +48,7 @@ def _final_has(method: str) -> Any:
     return check
 
 
-class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition):
+class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseComposition):
     """Stack base learners, with a final estimator on their out-of-fold predictions.
 
     What scikit-learn's ``StackingClassifier`` does, on the collection of
@@ -183,15 +185,12 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
 
     def _collections(self) -> SharedCollections:
         """Return what this stack shares with its clones."""
-        shared: SharedCollections = self.__dict__.setdefault("_shared", SharedCollections())
-        return shared
+        return self.__dict__.setdefault("_shared", SharedCollections())
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         try:
-            bases = [
-                get_tags(learner).input_tags for _, learner in check_estimators(self.estimators)
-            ]
+            bases = [get_tags(e).input_tags for _, e in check_estimators(self.estimators)]
         except (TypeError, ValueError, AttributeError):
             return tags  # fit says what is wrong
         tags.input_tags.sparse = all(base.sparse for base in bases)
@@ -204,8 +203,7 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
         """Return where `sample_weight`, `groups` and other arguments of `fit` go."""
         router = MetadataRouter(owner=self)
         fits = MethodMapping().add(caller="fit", callee="fit")
-        for name, learner in check_estimators(self.estimators):
-            router.add(**{name: learner}, method_mapping=fits)
+        router.add(**dict(check_estimators(self.estimators)), method_mapping=fits)
         router.add(final_estimator_=self._final(), method_mapping=fits)
         # a number means folds that keep groups together
         splitter = self.cv if hasattr(self.cv, "split") else StratifiedGroupKFold()
@@ -214,6 +212,7 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
             router.add(splitter=splitter, method_mapping=splits)
         return router
 
+    @unchanged_if_cut_short("_shared")
     def fit(
         self,
         X: Any,

@@ -6,7 +6,7 @@ from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedKFold
 
 from cfe_stack import CFEnsembleClassifier
 from cfe_stack.adapters.native_cv import fold_keeper, predictions_of_cv
-from cfe_stack.adapters.prefit import InSampleError
+from cfe_stack.suspicion import SuspiciousPredictionsError
 
 xgboost, lightgbm = pytest.importorskip("xgboost"), pytest.importorskip("lightgbm")
 PROBLEMS = {2: load_breast_cancer(return_X_y=True), 3: load_wine(return_X_y=True)}
@@ -95,7 +95,7 @@ def test_other_folds_are_noticed(library):
     folds = folds_of(y)
     run = xgboost_run(X, y, folds)[0] if library == "xgboost" else lightgbm_run(X, y, folds)
     message = "held out other rows" if library == "xgboost" else "have probably seen these"
-    with pytest.raises(InSampleError, match=message):
+    with pytest.raises(SuspiciousPredictionsError, match=message):
         predictions_of_cv({"it": run}, X, y, OTHERS)
 
 

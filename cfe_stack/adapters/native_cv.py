@@ -14,10 +14,10 @@ from cfe_stack.adapters.out_of_fold_data import (
     deviation_over_repeats,
     mean_over_repeats,
 )
-from cfe_stack.adapters.prefit import InSampleError
 from cfe_stack.adapters.training_rows import check_rows
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.extras import import_extra
+from cfe_stack.suspicion import SuspiciousPredictionsError
 
 TOLERATED = 0.01
 """Share by which a log-loss may be better than ``lightgbm.cv`` recorded it, for rounding."""
@@ -77,7 +77,7 @@ def predictions_of_cv(
 
     Raises
     ------
-    InSampleError
+    SuspiciousPredictionsError
         If the rows that a booster of ``xgboost.cv`` held out have other labels than those of
         `folds`, or the log-loss is better than ``lightgbm.cv`` recorded it: the folds are others,
         and the predictions would be those of training rows.
@@ -186,7 +186,7 @@ def _proba(name: str, booster: Any, X: Any, n_classes: int) -> np.ndarray:
 
 def _check_labels(name: str, fold: int, own: np.ndarray, codes: np.ndarray) -> None:
     if not np.array_equal(own, codes):
-        raise InSampleError(
+        raise SuspiciousPredictionsError(
             f"Fold {fold} of {name!r} held out other rows than this fold of `folds`: their labels "
             "differ. Pass the folds that xgboost.cv was given, X and y in the order of its data, "
             "and y whose sorted classes are the codes it was trained on."
@@ -202,7 +202,7 @@ def _check_record(name: str, run: Any, losses: list[float]) -> None:
         # it stops recording at the best iteration
         recorded, found = float(record[metric][-1]), float(np.mean(losses))
         if found < (1 - TOLERATED) * recorded:
-            raise InSampleError(
+            raise SuspiciousPredictionsError(
                 f"The boosters of {name!r} reach a log-loss of {found:.4f} on the held-out rows of "
                 f"`folds`, and lightgbm.cv recorded {recorded:.4f}: they have probably seen these "
                 "rows. Pass the folds that it was given, and X and y in the order of its data; "
