@@ -7,6 +7,7 @@ from typing import Any
 from cfe_stack.adapters.files import id_column_of, read_train_and_test
 from cfe_stack.command_options import (
     EXIT_CODES,
+    add_command,
     add_metric_option,
     add_prediction_options,
     add_running_options,
@@ -57,14 +58,14 @@ def add_blend_parser(commands: Any) -> None:
     ----------
     commands : what ``ArgumentParser.add_subparsers`` returns
     """
-    command = commands.add_parser(
+    command = add_command(
+        commands,
         "blend",
+        run_blend,
         help="blend folders of predictions, and write a submission file",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(run=run_blend)
     files = command.add_argument_group("files")
     add_prediction_options(files, required=True)
     files.add_argument(

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from cfe_stack.metrics import Metric, resolve_metric
 from cfe_stack.suspicion import SuspiciousPredictionsError
@@ -18,6 +19,26 @@ exit codes:
   0  done        1  something in the files is wrong
   2  wrong option, or a package is missing        130  interrupted
 """
+
+
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], **texts: str
+) -> argparse.ArgumentParser:
+    """Add a command whose texts are printed as they are written; ``arguments.run`` runs it.
+
+    Parameters
+    ----------
+    commands : what ``ArgumentParser.add_subparsers`` returns
+    name : str
+    run : callable
+        Takes the arguments and returns an exit code.
+    **texts : str
+        ``help``, ``description`` and ``epilog``.
+    """
+    formatter = argparse.RawDescriptionHelpFormatter
+    command: argparse.ArgumentParser = commands.add_parser(name, formatter_class=formatter, **texts)
+    command.set_defaults(run=run)
+    return command
 
 
 def exit_code_of(work: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from cfe_stack.adapters.files import read_predictions
 from cfe_stack.command_options import (
     EXIT_CODES,
+    add_command,
     add_metric_option,
     add_prediction_options,
     add_running_options,
@@ -60,15 +61,15 @@ def add_compare_parser(commands: Any) -> None:
     ----------
     commands : what ``ArgumentParser.add_subparsers`` returns
     """
-    parser = commands.add_parser(
+    command = add_command(
+        commands,
         "compare",
+        run_compare,
         help="compare ways to combine predictions, on the same held-out rows",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run_compare)
-    files = parser.add_argument_group("files")
+    files = command.add_argument_group("files")
     files.add_argument(
         "paths",
         nargs="*",
@@ -82,7 +83,7 @@ def add_compare_parser(commands: Any) -> None:
     files.add_argument(
         "--memory", type=Path, metavar="DIR", help="keep results of folds here, to go on later"
     )
-    parser.add_argument(
+    command.add_argument(
         "--contenders",
         nargs="+",
         default=list(USUAL),
@@ -90,13 +91,13 @@ def add_compare_parser(commands: Any) -> None:
         metavar="NAME",
         help="who takes part (default: all that people use, see below)",
     )
-    parser.add_argument(
+    command.add_argument(
         "--reference",
         metavar="NAME",
         help="whom the others are tested against (default: CF-Ensemble)",
     )
-    add_metric_option(parser, purpose="what ranks and tests are about")
-    add_running_options(parser, seeds="the outer folds of --oof; matrices bring theirs")
+    add_metric_option(command, purpose="what ranks and tests are about")
+    add_running_options(command, seeds="the outer folds of --oof; matrices bring theirs")
 
 
 def run_compare(arguments: argparse.Namespace) -> int:
