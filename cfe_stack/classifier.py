@@ -15,7 +15,7 @@ from cfe_stack.final_aggregators import (
     PoolFinalAggregator,
     make_final_aggregator,
 )
-from cfe_stack.folds import check_cv_option, inner_folds
+from cfe_stack.folds import inner_folds
 from cfe_stack.layout import check_layout_options, resolve_layout
 from cfe_stack.link import LinkName
 from cfe_stack.losses import ClassWeight, FocalLoss, class_weights, probabilities
@@ -28,6 +28,7 @@ from cfe_stack.meta_features import (
 from cfe_stack.pools import Pool
 from cfe_stack.predictor import LossSettings, Predictor
 from cfe_stack.selection_scoring import make_scorer
+from cfe_stack.splitters import check_cv_option
 from cfe_stack.trainers.base import EMPTY_ROWS, BaseTrainer
 from cfe_stack.trainers.factory import HANDED_ON, make_trainer
 from cfe_stack.trainers.parameters import check_real, check_seed
@@ -56,7 +57,9 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         ``"signed_pool"``. Pools of probabilities: ``"linear_pool"``, ``"greedy_selection"``, and
         ``"mean"``, the plain average. ``"weighted"``: the sources' logistic unit on the
         reconstruction, solved to convergence. All but the average are recalibrated.
-    latent_dim, rho, lambda_reg, link, confidence
+    latent_dim : int, default=None
+        Number of factors. None: 3, or one less than the classes where that is more.
+    rho, lambda_reg, link, confidence
         Handed to the trainer, which explains them.
     class_weight : dict, "balanced" or None, default=None
         Weighs the loss in training, and the classes in `predict`: the class of largest weight ×
@@ -87,6 +90,8 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         Largest number of sweeps or epochs of the trainer.
     tol : float, default=1e-4
         Relative change of the objective at which the trainer stops.
+    progress : bool, default=False
+        Show a progress bar over the inner folds in a terminal (needs tqdm).
     random_state : int, RandomState or None, default=None
         For trainers that draw; ALS starts from principal axes here and draws nothing.
 
@@ -154,7 +159,7 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         trainer: Literal["als", "pytorch"] | BaseTrainer = "als",
         aggregator: str = "auto",
         *,
-        latent_dim: int = 3,
+        latent_dim: int | None = None,
         rho: float = 0.5,
         lambda_reg: float = 1.0,
         link: LinkName = "logit",
@@ -171,6 +176,7 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         missing_label: Any = "auto",
         max_iter: int = 200,
         tol: float = 1e-4,
+        progress: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.trainer = trainer
@@ -192,6 +198,7 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         self.missing_label = missing_label
         self.max_iter = max_iter
         self.tol = tol
+        self.progress = progress
         self.random_state = random_state
 
     def __sklearn_tags__(self) -> Tags:
@@ -241,7 +248,7 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         folds = inner_folds(self._reader.content(P), codes, weights, self.cv, groups)
         R = self._reader.training_matrix(P, codes, weights, folds[0])
         data = EnsembleData(R[:, present], codes[present], sample_weight=weights[present])
-        self.trainer_ = self._make_trainer().fit(data)
+        self.trainer_ = self._make_trainer(len(self.classes_)).fit(data)
         self.n_iter_ = self.trainer_.n_iter_
         self._class_weights = class_weights(
             data.labels[data.labels >= 0],
@@ -265,16 +272,18 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         check_cv_option(self.cv)
         check_real("focal_gamma", self.focal_gamma, 0)
         check_seed(self.random_state)
-        trainer = self._make_trainer()
+        trainer = self._make_trainer(n_classes=2)
         trainer.check_parameters()
-        aggregator = make_final_aggregator(self.aggregator, make_scorer(self.scoring))
+        aggregator = make_final_aggregator(
+            self.aggregator, make_scorer(self.scoring), self.progress
+        )
         return FocalLoss(self.focal_gamma, self.focal_delta), aggregator
 
-    def _make_trainer(self) -> BaseTrainer:
+    def _make_trainer(self, n_classes: int) -> BaseTrainer:
         if isinstance(self.trainer, BaseTrainer):
             return clone(self.trainer)
         handed_on = {name: getattr(self, name) for name in HANDED_ON}
-        return make_trainer(self.trainer, **handed_on)
+        return make_trainer(self.trainer, n_classes, **handed_on)
 
     def _fit_reader(self, P: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> None:
         """Find out what the columns are."""

@@ -22,7 +22,8 @@ EPILOG = """\
 example:
   cfe-stack demo            nine learners, three problems, about a minute on two cores
   cfe-stack demo --help     what the demo does and what its figures mean
-  cfe-stack compare DIR     what combines these predictions best, with tests
+  cfe-stack compare --oof oof --target train.csv:sold
+                            what combines these predictions best, with tests
   cfe-stack blend --oof oof --test test --target train.csv:sold --out submission.csv
                             one blend of the predictions in two folders
   cfe-stack blend --help    what the files hold

@@ -191,6 +191,8 @@ class EnsembleData:
         Parameters
         ----------
         rows : slice or ndarray of int
+
+            Of a memory map, nothing else is read.
         start : int, default=0
 
         Returns

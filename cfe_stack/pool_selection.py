@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from cfe_stack.calibration import Calibration, calibrate
-from cfe_stack.extras import progress_bar
 from cfe_stack.folds import content_keys
 from cfe_stack.linear_pool import LinearFamily, LinearPool, fit_linear_path
 from cfe_stack.losses import FocalLoss, margins
@@ -143,7 +142,7 @@ class PoolTraining:
                     scores[k, repeat, held_out] = pool.scores(self.Z[test], self.phi[test])
 
         tasks = [(r, f) for r in range(len(folds)) for f in np.unique(folds[r]).tolist()]
-        each(hold_out, progress_bar(tasks, len(tasks), "inner folds", self.progress, "fold"))
+        each(hold_out, tasks, "inner folds", self.progress)
         return results
 
 

@@ -15,6 +15,7 @@ from cfe_stack.adapters.fold_plan import plan_folds
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.ensemble_data import observed
+from cfe_stack.layout import side_by_side
 
 
 def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> None:
@@ -58,21 +59,21 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> None:
     validate_data(estimator, X, reset=reset, skip_check_array=True)
 
 
-def stacked_columns(R: np.ndarray, X: Any = None) -> Any:
-    """Return meta-features of an ensemble matrix, base learner after base learner, before X.
+def with_passthrough(R: np.ndarray, X: Any = None) -> Any:
+    """Return the stacked columns of an ensemble matrix, and X behind them if it is passed on.
 
     Parameters
     ----------
     R : ndarray of shape (m, n) or (m, n, K)
     X : array-like or sparse matrix of n rows, default=None
-        Passed through behind the predictions.
 
+        Passed through behind the predictions.
     Raises
     ------
     ValueError
         If `X` holds something else than numbers.
     """
-    P = R.T if R.ndim == 2 else R.transpose(1, 0, 2).reshape(R.shape[1], -1)
+    P = side_by_side(R)
     if X is None:
         return P
     if sparse.issparse(X):

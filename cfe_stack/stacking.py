@@ -29,8 +29,8 @@ from cfe_stack.ensemble_data import observed
 from cfe_stack.stack_columns import (
     check_features,
     predicted_matrix,
-    stacked_columns,
     tell_final_estimator,
+    with_passthrough,
 )
 
 
@@ -79,7 +79,7 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
     time_limit : float, default=None
         Seconds for one fit with its predictions.
     progress : bool, default=True
-        Whether to show a progress bar in a terminal (needs tqdm).
+        Show a progress bar on stderr, if that is a terminal (needs tqdm).
 
     Attributes
     ----------
@@ -250,7 +250,7 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
         predicted = observed(data.R).any(axis=0)
         splits = None if groups is not None else self.cv
         tell_final_estimator(final, data, passthrough=self.passthrough, splits=splits)
-        P = stacked_columns(data.R, X if self.passthrough else None)
+        P = with_passthrough(data.R, X if self.passthrough else None)
         extra = {
             name: np.asarray(value)[predicted]
             for name, value in routed.final_estimator_.fit.items()
@@ -311,7 +311,7 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
         X = X if hasattr(X, "shape") else np.asarray(X)
         forgiving = self.on_error == "missing"
         R = predicted_matrix(self._fitted, X, self.ensemble_data_, forgiving=forgiving)
-        return stacked_columns(R, X if self.passthrough else None)
+        return with_passthrough(R, X if self.passthrough else None)
 
     def transform(self, X: Any) -> Any:
         """Return meta-features: probabilities of the base learners, with X if it is passed.

@@ -1,6 +1,6 @@
 """Threads over independent pieces of NumPy work, with BLAS held to one thread in each."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from joblib import effective_n_jobs
 from threadpoolctl import ThreadpoolController
+
+from cfe_stack.extras import progress_bar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,14 +46,22 @@ def n_threads(n_jobs: int | None) -> int:
     return max((library["num_threads"] for library in _blas().info()), default=1)
 
 
-def each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+def each(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    description: str = "",
+    progress: bool = False,
+) -> list[Result]:
     """Return what a function makes of every item, in their order, calculated on several threads.
 
     Parameters
     ----------
     function : callable
         Must not depend on what it does with other items.
-    items : iterable
+    items : sequence
+    description : str, default=""
+        What is done, for the progress bar.
+    progress : bool, default=False
 
     Examples
     --------
@@ -62,6 +72,8 @@ def each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Resu
     threads = n_threads(None)
     with one_blas_thread():
         if threads == 1:
-            return [function(item) for item in items]
+            results: Iterable[Result] = map(function, items)
+            return list(progress_bar(results, len(items), description, progress))
         with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(function, items))
+            results = pool.map(function, items)
+            return list(progress_bar(results, len(items), description, progress))

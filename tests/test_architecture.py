@@ -20,7 +20,7 @@ FLOORS = {
         "dask_chunks", "datasets", "ensemble_data", "extras", "folds", "gates", "layout",
         "layout_detection", "lazy_matrix", "linear_pool", "link", "losses", "meta_features",
         "metrics", "pool_selection", "pool_solver", "pools", "report_page", "score_calibration",
-        "selection_scoring", "suspicion", "threads", "training_rows",
+        "selection_scoring", "splitters", "suspicion", "threads", "training_rows",
     },
     "objective": {"objective"},
     "trainers": {"trainers"},

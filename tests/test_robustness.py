@@ -104,6 +104,20 @@ def test_a_row_with_a_single_prediction_gets_a_sensible_probability(correlation)
     assert np.mean(losses) < 1.05 * np.mean(each)
 
 
+def test_many_classes_need_more_factors_to_be_told_from_a_single_prediction():
+    """Three factors would mix up eight classes, and be as sure as if they did not."""
+    P, codes, T, truth = halves(8, m=5, n=800, correlation=0.9)
+    single = T.copy()
+    single[:, 8:] = NAN
+    alone = log_loss_of(T[:, :8], truth)
+    losses = [
+        held_out_loss(CFEnsembleClassifier(latent_dim=dim, **FAST), P, codes, single, truth)
+        for dim in (None, 3)
+    ]
+    assert losses[0] < 1.01 * alone
+    assert losses[1] > 1.03 * alone
+
+
 @pytest.mark.parametrize("aggregator", ["auto", "mean", "weighted"])
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_certain_predictions_stay_finite(n_classes, aggregator):

@@ -110,7 +110,7 @@ class InstanceMapDisplay(Display):
         InstanceMapDisplay
         """
         trainer = make_trainer(
-            "als", latent_dim=latent_dim, rho=1.0, lambda_reg=1.0, link="logit",
+            "als", data.n_classes, latent_dim=latent_dim, rho=1.0, lambda_reg=1.0, link="logit",
             confidence="uniform", class_weight=None, focal_gamma=0.0, focal_delta=None,
             focal_alpha=None, max_iter=200, tol=1e-4, random_state=None,
         )  # fmt: skip

@@ -12,6 +12,7 @@ from cfe_stack import objective
 from cfe_stack.aggregators import Aggregator, Solver, make_aggregator
 from cfe_stack.confidence import Adaptive, ConfidenceName, make_confidence
 from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.extras import progress_bar
 from cfe_stack.link import LinkName
 from cfe_stack.losses import ClassWeight, Schedule, margins, probabilities
 from cfe_stack.trainers.base import BaseTrainer, spectral_factors, start_model
@@ -111,6 +112,8 @@ class CFEnsembleTrainer(BaseTrainer):
         Seed of the start factors.
     verbose : int, default=0
         Log every `verbose`-th sweep at level INFO.
+    progress : bool, default=False
+        Show a progress bar over the sweeps in a terminal (needs tqdm).
 
     Attributes
     ----------
@@ -202,6 +205,7 @@ class CFEnsembleTrainer(BaseTrainer):
         store_instance_factors: bool | Literal["auto"] = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
+        progress: bool = False,
     ) -> None:
         self.n_classifiers = n_classifiers
         self.latent_dim = latent_dim
@@ -231,7 +235,7 @@ class CFEnsembleTrainer(BaseTrainer):
         self.n_jobs = n_jobs
         self.store_instance_factors = store_instance_factors
         self.random_state = random_state
-        self.verbose = verbose
+        self.verbose, self.progress = verbose, progress
 
     def fit(self, data: EnsembleData, y: None = None) -> Self:
         """Learn factors and aggregator.
@@ -262,7 +266,8 @@ class CFEnsembleTrainer(BaseTrainer):
             majorizer = None
             if majorize:
                 majorizer = Majorizer.of(self, data, supervision, aggregator)
-            for sweep in range(self.max_iter):
+            sweeps = range(self.max_iter)
+            for sweep in progress_bar(sweeps, self.max_iter, "ALS", self.progress, "sweep"):
                 # the first sweep has no scores yet for a parabola to touch
                 row = majorizer if sweep > 0 else None
                 if row is None:

@@ -16,12 +16,15 @@ HANDED_ON = (
     "focal_delta", "focal_alpha", "max_iter", "tol", "random_state",
 )  # fmt: skip
 """Parameters of the classifier that :func:`make_trainer` takes."""
+FEWEST_FACTORS = 3
+"""Factors where nothing else is said; many classes need more, as fewer than K − 1 mix them up."""
 
 
 def make_trainer(
     name: str,
+    n_classes: int,
     *,
-    latent_dim: int,
+    latent_dim: int | None,
     rho: float,
     lambda_reg: float,
     link: LinkName,
@@ -42,6 +45,7 @@ def make_trainer(
     Parameters
     ----------
     name : {"als", "pytorch"}
+    n_classes : int
     latent_dim, rho, lambda_reg, link, confidence, class_weight, focal_gamma, focal_delta, \
 focal_alpha, max_iter, tol, random_state
         As in :class:`cfe_stack.CFEnsembleClassifier`.
@@ -52,7 +56,7 @@ focal_alpha, max_iter, tol, random_state
         If the name is unknown.
     """
     shared: dict[str, Any] = {
-        "latent_dim": latent_dim,
+        "latent_dim": max(FEWEST_FACTORS, n_classes - 1) if latent_dim is None else latent_dim,
         "rho": rho,
         "lambda_reg": lambda_reg,
         "tol": tol,

@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from cfe_stack import CFEnsembleClassifier
 from cfe_stack.datasets import make_ensemble
 
+CLOCK = [time.perf_counter]
 M = 30
 ROUNDS = 50
 
@@ -43,9 +44,9 @@ def greedy_selection(P: np.ndarray, y: np.ndarray, n_classes: int) -> np.ndarray
 def seconds(work) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        start = time.perf_counter()
+        start = CLOCK[-1]()
         work()
-        return time.perf_counter() - start
+        return CLOCK[-1]() - start
 
 
 def repeated(work, X: np.ndarray, times: int) -> None:
@@ -107,7 +108,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--n", type=int, help="rows of the fits instead of 100 000 and 20 000")
+    parser.add_argument("--cpu", action="store_true", help="processor time, for busy machines")
     options = parser.parse_args()
+    if options.cpu:
+        CLOCK.append(time.process_time)
     predictions(options.runs)
     fits(options.n or 100_000, 2, options.runs)
     fits(options.n or 20_000, 10, options.runs)
