@@ -19,6 +19,8 @@ from cfe_stack.metrics import Metric, resolve_metric
 
 CONTENDERS = (OURS, "mean", "best single", "greedy selection", "LogisticRegression")
 """What the blend is compared with where nothing else is said."""
+NAMED = 5
+"""So many models are named in a line about missing rows."""
 DRAWN_ROWS = 10_000_000
 """Rows that the bootstrap draws in all, where the number of draws is not given."""
 
@@ -233,9 +235,25 @@ def describe(data: EnsembleData, test: EnsembleData) -> str:
     cells = data.n_classifiers * data.n_instances
     empty = int((~observed(test.R).any(axis=0)).sum())
     tail = f"; {empty} row(s) to predict have no prediction at all" if empty else ""
+    tail += _gaps(data, test)
     return (
         f"{data.n_classifiers} models, {data.n_classes} classes; {int((data.labels >= 0).sum())} "
         f"rows with labels ({data.n_missing / cells:.1%} of the cells missing), "
         f"{test.n_instances} rows to predict "
         f"({test.n_missing / (test.n_classifiers * test.n_instances):.1%} missing){tail}"
     )
+
+
+def _gaps(data: EnsembleData, test: EnsembleData) -> str:
+    """Name the models that have not predicted all rows, as the tail of a sentence."""
+    names = data.classifier_names or [f"model {u}" for u in range(data.n_classifiers)]
+    counts = [(~observed(part.R)).sum(axis=1).tolist() for part in (data, test)]
+    gaps = [
+        f"{name} {here} and {there}"
+        for name, here, there in zip(names, *counts, strict=True)
+        if here or there
+    ]
+    if not gaps:
+        return ""
+    more = f" and {len(gaps) - NAMED} more models" if len(gaps) > NAMED else ""
+    return f"; rows not predicted, out of fold and test: {', '.join(gaps[:NAMED])}{more}"

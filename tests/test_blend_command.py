@@ -152,7 +152,7 @@ def test_folders_and_models_that_are_missing_are_named(files, tmp_path, capsys):
         ({"oof": "nowhere"}, "nowhere: the name must end in"),
         ({"oof": tmp_path}, "there is no file of predictions in this folder"),
         ({"target": "nowhere.csv:sold"}, "nowhere.csv: there is no such file"),
-        ({"target": "sold"}, "No table has the column 'sold'"),
+        ({"target": "sold"}, "No table of predictions has the column 'sold'"),
         ({"id": "customer"}, "there is no id column 'customer'"),
         ({"out": tmp_path / "no" / "s.csv"}, "there is no folder"),
     ]:

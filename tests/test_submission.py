@@ -80,4 +80,8 @@ def test_what_is_blended_is_described(parts):
     R = np.array(test.R)
     R[:, 3] = np.nan
     empty = describe(data, EnsembleData(R, classifier_names=list("abcd")))
-    assert empty.endswith("(1.0% missing); 1 row(s) to predict have no prediction at all")
+    assert "(1.0% missing); 1 row(s) to predict have no prediction at all; rows not" in empty
+    assert empty.endswith("out of fold and test: a 0 and 1, b 0 and 1, c 0 and 1, d 0 and 1")
+    R[:3], R[3, :5] = test.R[:3], np.nan
+    some = describe(data, EnsembleData(R, classifier_names=list("abcd")))
+    assert some.endswith("; rows not predicted, out of fold and test: d 0 and 5")

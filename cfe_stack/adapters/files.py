@@ -245,7 +245,8 @@ def _matched(test: EnsembleData, data: EnsembleData) -> EnsembleData:
     if alone or more:
         raise ValueError(
             "Every model needs out-of-fold and test predictions under the same name; without test "
-            f"predictions: {alone[:10]}, without out-of-fold predictions: {more[:10]}."
+            f"predictions: {alone[:10]}, without out-of-fold predictions: {more[:10]}. Add what is "
+            "missing, or take the model out of both."
         )
     return EnsembleData(
         test.R[[theirs.index(name) for name in ours]],

@@ -10,6 +10,8 @@ from cfe_stack.ensemble_data import RANGE_TOLERANCE, ROW_SUM_TOLERANCE
 
 MOSTLY = 0.9
 """Share of rows that must sum to 1 for columns to be taken for the classes of one model."""
+ENOUGH = 10
+"""Rows in which two columns must be there for that; two models may say so of a few rows."""
 
 
 def find_models(
@@ -50,18 +52,24 @@ def find_models(
         }
     if len(classes) > 2:
         raise ValueError(
-            f"{table.source}: columns {columns[:10]} do not match the classes {list(classes)}. "
-            "Every model needs one column for each class, named after it."
+            f"{table.source}: columns {columns[:10]} do not match the {_class_names(classes)}. "
+            "Every model needs one column for each class, named after it. If those are no classes, "
+            "the target is another column."
         )
     if len(columns) == 1 and key(columns[0]) == classes[0] and isinstance(columns[0], str):
         raise ValueError(
             f"{table.source}: the only column, {columns[0]!r}, is called like the first class. "
             f"Rename it to {classes[1]!r} if it holds the probability of that class, or give both."
         )
-    if len(columns) > 2 and _mostly_one(np.stack(list(values.values()), axis=1)):
+    if _look_like_classes(np.stack(list(values.values()), axis=1)):
+        cure = (
+            "Give all of them in `classes`."
+            if len(columns) > 2
+            else f"Rename them, as p_{classes[0]} and p_{classes[1]}, or keep P({classes[1]}) only."
+        )
         raise ValueError(
             f"{table.source}: columns {columns[:10]} sum to 1, as the classes of one model do, but "
-            f"the classes are {list(classes)}. Give all of them in `classes`."
+            f"the classes are {list(classes)}. {cure}"
         )
     if any(isinstance(column, int) for column in columns) and len(columns) > 1:
         raise ValueError(
@@ -107,8 +115,9 @@ def _checked(table: Table, column: Column) -> np.ndarray:
         row = int(np.flatnonzero(bad)[0])
         raise ValueError(
             f"{table.place(row, column)} holds {p[row]:.6g}; allowed are probabilities in [0, 1], "
-            "and empty cells for missing predictions. Turn margins into probabilities first; name "
-            "the id column if it is this one."
+            "and empty cells for missing predictions. Divide percentages by 100, turn margins into "
+            "probabilities, take out what is no prediction; if this is the id column, name it with "
+            "id_column (--id)."
         )
     return p
 
@@ -157,6 +166,20 @@ def _mostly_one(p: np.ndarray) -> bool:
     complete = ~np.isnan(p).any(axis=1)
     close = np.abs(p[complete].sum(axis=1) - 1) <= 10 * ROW_SUM_TOLERANCE
     return bool(close.mean() >= MOSTLY) if complete.any() else True
+
+
+def _look_like_classes(p: np.ndarray) -> bool:
+    """Return whether columns sum to 1 in so many rows that it is no accident."""
+    complete = int((~np.isnan(p).any(axis=1)).sum())
+    enough = 1 if p.shape[1] > 2 else ENOUGH
+    return p.shape[1] > 1 and complete >= enough and _mostly_one(p)
+
+
+def _class_names(classes: Sequence[str]) -> str:
+    """Name classes in a message, the first ten of many."""
+    if len(classes) <= 10:
+        return f"classes {list(classes)}"
+    return f"{len(classes)} classes {', '.join(map(repr, classes[:10]))}, …"
 
 
 def _complete(table: Table, values: dict[Column, np.ndarray], group: list[Column]) -> np.ndarray:

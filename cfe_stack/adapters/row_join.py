@@ -53,8 +53,8 @@ class Rows:
             if (self.ids is None) != (table.ids is None):
                 without = table.source if table.ids is None else self.source
                 raise ValueError(
-                    f"{without} has no id column, but others have: name it with id_column, or "
-                    "give every table one."
+                    f"{without} has no id column, but others have: name it with id_column (--id), "
+                    "or give every table one."
                 )
             if table.n_rows != self.n:
                 raise ValueError(
@@ -136,8 +136,9 @@ def _labels_beside(rows: Rows, tables: Sequence[Table], column: str) -> Rows:
     found = [table for table in tables if column in table.columns]
     if not found:
         raise ValueError(
-            f"No table has the column {column!r}; {tables[0].source} has "
-            f"{list(tables[0].columns)[:10]}."
+            f"No table of predictions has the column {column!r}; {tables[0].source} has "
+            f"{list(tables[0].columns)[:10]}. For labels of another file give (file, column), on "
+            "the command line FILE:COLUMN."
         )
     for table in found:
         labels[rows.positions(table)] = _labels(table, column)

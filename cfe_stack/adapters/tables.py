@@ -70,7 +70,7 @@ class Table:
             except (TypeError, ValueError):
                 raise ValueError(
                     f"{self.place(row, column)} holds {value!r}; allowed are numbers, and empty "
-                    "cells for missing predictions."
+                    "cells for missing predictions. Take out columns that are no predictions."
                 ) from None
         return numbers
 
@@ -131,8 +131,10 @@ def read_table(source: Any, name: str, id_column: str | None = None) -> Table:
     if not columns:
         raise ValueError(f"{name}: there is no column.")
     lengths = {len(values) for values in columns.values()}
-    if len(lengths) != 1 or not max(lengths):
-        raise ValueError(f"{name}: columns must have one length, at least 1; got {lengths}.")
+    if lengths == {0}:
+        raise ValueError(f"{name}: there is no row, only the columns {list(columns)[:10]}.")
+    if len(lengths) != 1:
+        raise ValueError(f"{name}: columns must have one length; got {sorted(lengths)}.")
     found = _find_id_column(list(columns), id_column, name)
     table = Table(name, columns, found)
     if table.ids is not None:

@@ -197,7 +197,7 @@ def simulated(n_seeds: int) -> None:
 
 def real(folder: Path) -> None:
     """Print PR-AUC on the held-out rows of sets with at most 15 % positives."""
-    from real_data import load
+    from stored_matrices import load
 
     names = [name for name in contenders(0) if "steps" not in name and "to" not in name.split()]
     results: dict[str, list[float]] = {}

@@ -24,21 +24,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from contenders import CONTENDERS, Contender, flat, full, quietly
 from joblib import Parallel, delayed
-from real_data import load, scores
+from stored_matrices import load, paths_in
 from threadpoolctl import threadpool_limits
 
-from cfe_stack import CFEnsembleClassifier
+from cfe_stack import CFEnsembleClassifier, EnsembleData
+from cfe_stack.comparison_run import quietly
+from cfe_stack.contenders import CONTENDERS, OURS, columns
+from cfe_stack.metrics import log_loss
 
 Row = tuple[int, str, str, float]
 CHOICES = 3
 FEW = 60
 
 
-def loss(proba: np.ndarray, y: np.ndarray, n_classes: int) -> float:
-    """Return the clipped log-loss."""
-    return scores(proba, y, n_classes)["log-loss"]
+def full(P: np.ndarray) -> np.ndarray:
+    """Return probabilities of all classes, (n, m, K)."""
+    return np.stack([1 - P, P], axis=-1) if P.ndim == 2 else P
+
+
+def predicted(name: str, P: np.ndarray, y: np.ndarray, T: np.ndarray) -> np.ndarray:
+    """Return what a contender that learns from `P` and `y` predicts for `T`."""
+    train, test = EnsembleData(P.swapaxes(0, 1), y), EnsembleData(T.swapaxes(0, 1))
+    return quietly(CONTENDERS[OURS if name == "auto" else name], train, test)
 
 
 def noise(shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
@@ -66,14 +74,14 @@ def spoil(how: str, P: np.ndarray, u: int, other: int, prior: np.ndarray, random
 
 def spoilt(P, y, T, y_test, n_classes, random) -> Iterator[tuple[str, str, float]]:
     """Yield losses with one learner spoilt, and with none, for several choices of the learner."""
-    auto, prior = CONTENDERS["auto"], np.bincount(y, minlength=n_classes) / len(y)
-    clean = loss(auto(P, y, T, n_classes), y_test, n_classes)
+    prior = np.bincount(y, minlength=n_classes) / len(y)
+    clean = log_loss(y_test, predicted("auto", P, y, T))
     for _ in range(CHOICES):
         u, other = random.choice(P.shape[1], 2, replace=False)
         for how in ("left out", "noise", "negation", "constant", "copy"):
             train, test = (spoil(how, A, u, other, prior, random) for A in (P, T))
             yield how, "clean", clean
-            yield how, "auto", loss(auto(train, y, test, n_classes), y_test, n_classes)
+            yield how, "auto", log_loss(y_test, predicted("auto", train, y, test))
 
 
 def few_of(y: np.ndarray, n_classes: int, random: np.random.Generator) -> np.ndarray:
@@ -92,8 +100,8 @@ def few_rows(P, y, T, y_test, n_classes, random) -> Iterator[tuple[str, str, flo
     """Yield losses of a subsample of the training rows."""
     chosen = few_of(y, n_classes, random)
     for name in ("mean", "auto", "greedy selection", "LogisticRegression"):
-        proba = quietly(CONTENDERS[name], P[chosen], y[chosen], T, n_classes)
-        yield f"{FEW} rows", name, loss(proba, y_test, n_classes)
+        proba = predicted(name, P[chosen], y[chosen], T)
+        yield f"{FEW} rows", name, log_loss(y_test, proba)
 
 
 def holes(how: str, P: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -121,25 +129,25 @@ def missing(P, y, T, y_test, n_classes, random) -> Iterator[tuple[str, str, floa
         columns = np.nanmean(train, axis=0)
         by_column = [np.where(np.isnan(A), columns, A) for A in (train, test)]
         by_row = [row_means(A) for A in (train, test)]
-        contenders: tuple[tuple[str, Contender, tuple], ...] = (
-            ("auto", CONTENDERS["auto"], (train, test)),
-            ("greedy, row means", CONTENDERS["greedy selection"], by_row),
-            ("LR, column means", CONTENDERS["LogisticRegression"], by_column),
-            ("LR, row means", CONTENDERS["LogisticRegression"], by_row),
-            ("auto, column means", CONTENDERS["auto"], by_column),
+        contenders = (
+            ("auto", "auto", (train, test)),
+            ("greedy, row means", "greedy selection", by_row),
+            ("LR, column means", "LogisticRegression", by_column),
+            ("LR, row means", "LogisticRegression", by_row),
+            ("auto, column means", "auto", by_column),
         )
         for name, contender, (A, B) in contenders:
-            yield how, name, loss(quietly(contender, A, y, B, n_classes), y_test, n_classes)
+            yield how, name, log_loss(y_test, predicted(contender, A, y, B))
 
 
 def single(P, y, T, y_test, n_classes, random) -> Iterator[tuple[str, str, float]]:
     """Yield losses of test rows that hold one prediction each."""
-    model = CFEnsembleClassifier().fit(flat(P), y)
+    model = CFEnsembleClassifier().fit(columns(full(P)), y)
     for u in range(P.shape[1]):
         alone = np.full(T.shape, np.nan)
         alone[:, u] = T[:, u]
-        yield "single", "that learner", loss(full(T)[:, u], y_test, n_classes)
-        yield "single", "auto", loss(model.predict_proba(flat(alone)), y_test, n_classes)
+        yield "single", "that learner", log_loss(y_test, full(T)[:, u])
+        yield "single", "auto", log_loss(y_test, model.predict_proba(columns(full(alone))))
 
 
 PARTS = {"spoilt": spoilt, "few": few_rows, "missing": missing, "single": single}
@@ -193,9 +201,7 @@ def main() -> int:
     parser.add_argument("--subsamples", type=int, default=50, help="per set, default 50")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
-    paths = [p for p in sorted(options.data.glob("*.npz")) if p.stem in (options.sets or [p.stem])]
-    if not paths:
-        sys.exit(f"{options.data} holds no NAME.npz; see --help.")
+    paths = paths_in(options.data, options.sets)
     for part in options.parts:
         start = time.perf_counter()
         sizes = options.folds, options.subsamples

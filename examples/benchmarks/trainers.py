@@ -23,7 +23,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
 from cfe_stack import (
@@ -33,6 +32,7 @@ from cfe_stack import (
     EnsembleData,
 )
 from cfe_stack.datasets import make_ensemble
+from cfe_stack.metrics import log_loss, roc_auc
 
 SETTINGS = {
     "link": "logit", "standardize": True, "confidence": "uniform", "lambda_reg": 1.0,
@@ -123,15 +123,9 @@ def times(sizes, device: str, limit: int) -> None:
             )
 
 
-def loss_of(proba, y) -> float:
-    proba = np.clip(proba, 1e-4, 1 - 1e-4)
-    proba /= proba.sum(axis=1, keepdims=True)
-    return log_loss(y, proba, labels=np.arange(proba.shape[1]))
-
-
 def by_name(folder: Path, names, n_folds: int) -> None:
     """Print what CFEnsembleClassifier scores with each of its trainers."""
-    from real_data import load, scores
+    from stored_matrices import load
 
     gaps = []
     print(f"{'CFEnsembleClassifier, log-loss':34}{'als':>10}{'pytorch':>10}{'difference':>12}")
@@ -145,12 +139,7 @@ def by_name(folder: Path, names, n_folds: int) -> None:
             models = [
                 CFEnsembleClassifier(trainer=name).fit(flat, y) for name in ("als", "pytorch")
             ]
-            losses.append(
-                [
-                    scores(model.predict_proba(flat_test), y_test, n_classes)["log-loss"]
-                    for model in models
-                ]
-            )
+            losses.append([log_loss(y_test, model.predict_proba(flat_test)) for model in models])
         als, joint = np.mean(losses, axis=0)
         gaps.append((als, joint))
         print(f"{path.stem:34}{als:10.4f}{joint:10.4f}{joint - als:+12.5f}", flush=True)
@@ -160,7 +149,7 @@ def by_name(folder: Path, names, n_folds: int) -> None:
 
 
 def gaps(folder: Path, names, n_folds: int, alone: bool) -> None:
-    from real_data import load, scores
+    from stored_matrices import load
 
     columns = ("transductive", "inductive", "held out", "log-loss", "ROC-AUC", "s / fit")
     columns = columns[:3] if alone else columns
@@ -179,9 +168,9 @@ def gaps(folder: Path, names, n_folds: int, alone: bool) -> None:
                 quietly_fitted(trainer, data)
                 figures.append(
                     [
-                        loss_of(trainer.transductive_proba_, y),
-                        loss_of(trainer.predict_proba(data), y),
-                        loss_of(trainer.predict_proba(T.swapaxes(0, 1).astype(float)), y_test),
+                        log_loss(y, trainer.transductive_proba_),
+                        log_loss(y, trainer.predict_proba(data)),
+                        log_loss(y_test, trainer.predict_proba(T.swapaxes(0, 1).astype(float))),
                     ]
                 )
                 if alone:
@@ -192,8 +181,7 @@ def gaps(folder: Path, names, n_folds: int, alone: bool) -> None:
                     warnings.simplefilter("ignore")
                     proba = model.fit(flat, y).predict_proba(flat_test)
                 seconds = time.perf_counter() - start
-                test = scores(proba, y_test, n_classes)
-                figures[-1] += [test["log-loss"], test["ROC-AUC"], seconds]
+                figures[-1] += [log_loss(y_test, proba), roc_auc(y_test, proba), seconds]
             rows[name].append(list(np.mean(figures, axis=0)))
         print(path.stem, file=sys.stderr)
     print(f"{len(paths)} sets, {n_folds} fold(s) each")

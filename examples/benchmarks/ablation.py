@@ -1,0 +1,212 @@
+"""What each part of the default aggregator adds: it is left out, and the others stay.
+
+    python examples/benchmarks/ablation.py --data FOLDER
+
+FOLDER holds the ensemble matrices that real_data.py reads; the first --folds outer folds of every
+set are used. Options of `CFEnsembleClassifier` do most of it, subclasses the rest. Completion has
+nothing to do in complete rows, so it is compared on matrices with 30 % of the cells missing.
+"""
+
+import argparse
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
+from stored_matrices import load, paths_in
+from threadpoolctl import threadpool_limits
+
+from cfe_stack import CFEnsembleClassifier
+from cfe_stack.calibration import Calibration
+from cfe_stack.final_aggregators import FoldedIn, PoolFinalAggregator, Target
+from cfe_stack.metrics import log_loss
+from cfe_stack.pool_selection import PoolTraining, select_pool, selection_rows
+
+FAMILIES = ("log_pool", "gated_pool", "signed_pool")
+MISSING = 0.3
+WHOLE, HOLED = "auto", "auto, 30 % missing"
+
+
+class PoolsWithoutCalibration(PoolTraining):
+    """Pools of the learners' log-odds as they are."""
+
+    def calibration(self, rows: np.ndarray, scale: np.ndarray) -> Calibration:
+        """Return slopes 1 and offsets 0."""
+        m = self.Z.shape[-1]
+        return Calibration(np.ones(m), np.zeros(m))
+
+
+class OtherPools(PoolFinalAggregator):
+    """Pools with other families, without calibration, or without a second level."""
+
+    def __init__(self, families=FAMILIES, training=PoolTraining, second_level=True) -> None:
+        super().__init__(families)
+        self.training, self.second_level = training, second_level
+
+    def fit(self, instances: FoldedIn, target: Target) -> None:
+        """Select and combine the pools."""
+        training = self.training(
+            self.families,
+            instances.Z,
+            instances.phi,
+            target.labels,
+            target.frequencies,
+            target.loss_weights,
+            target.loss,
+        )
+        self.selected = select_pool(training, target.folds)
+        if not self.second_level:
+            self.selected = replace(self.selected, pool=self.equal_shares(training))
+        self.weights_ = self.selected.pool.weights
+        self.intercept_ = self.selected.pool.intercept
+
+    def equal_shares(self, training: PoolTraining):
+        """Return the average of the families, each averaged along its path."""
+        rows, scale = selection_rows(training.Z, training.labels, training.frequencies)
+        everyone = np.arange(len(training.labels))
+        paths = training.paths(everyone, 1.0, training.calibration(rows, scale))
+        shares = self.selected.path_shares
+        pools = [
+            type(path[0]).average(path, shares[family.name])
+            for family, path in zip(self.families, paths, strict=True)
+        ]
+        return type(pools[0]).average(pools, np.full(len(pools), 1 / len(pools)))
+
+
+class OtherClassifier(CFEnsembleClassifier):
+    """The default with other pools at its end."""
+
+    def with_pools(self, **pools) -> "OtherClassifier":
+        """Set what `OtherPools` takes."""
+        self.pools = pools
+        return self
+
+    def _check_parameters(self):
+        loss, _ = super()._check_parameters()
+        return loss, OtherPools(**self.pools)
+
+
+def variants() -> dict[str, CFEnsembleClassifier]:
+    """Return what is compared on complete rows."""
+    found = {
+        WHOLE: CFEnsembleClassifier(),
+        "no calibration": OtherClassifier().with_pools(training=PoolsWithoutCalibration),
+        "one point of each path": CFEnsembleClassifier(scoring="neg_log_loss"),
+        "no second level": OtherClassifier().with_pools(second_level=False),
+        "inner folds not repeated": CFEnsembleClassifier(cv=StratifiedKFold(5)),
+    }
+    ungated = ("log_pool", "signed_pool")
+    found["no gates"] = OtherClassifier().with_pools(families=ungated)
+    found |= {f"{name} alone": CFEnsembleClassifier(aggregator=name) for name in FAMILIES}
+    found |= {
+        "class weights": CFEnsembleClassifier(class_weight="balanced"),
+        "focal loss, gamma 2": CFEnsembleClassifier(focal_gamma=2.0),
+        "mean": CFEnsembleClassifier(aggregator="mean"),
+    }
+    return found
+
+
+def with_holes(P: np.ndarray, seed: int) -> np.ndarray:
+    """Return `P` with missing cells, at least one prediction left in every row."""
+    missing = np.random.default_rng(seed).random(P.shape[:2]) < MISSING
+    missing[missing.all(axis=1), 0] = False
+    holed = P.astype(float)
+    holed[missing] = np.nan
+    return holed
+
+
+def fitted_scores(model, P, y, T, y_test) -> tuple[float, float]:
+    """Return log-loss and ROC-AUC of the test rows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(P.reshape(len(P), -1), y)
+    proba = model.predict_proba(T.reshape(len(T), -1))
+    several = proba.shape[1] > 2
+    area = roc_auc_score(y_test, proba if several else proba[:, 1], multi_class="ovr")
+    return log_loss(y_test, proba), float(area)
+
+
+def run_fold(P, y, T, y_test) -> dict[str, tuple[float, float]]:
+    """Return the scores of every variant on one outer fold."""
+    result = {name: fitted_scores(m, P, y, T, y_test) for name, m in variants().items()}
+    logistic = LogisticRegression(max_iter=1000)
+    result["LogisticRegression"] = fitted_scores(logistic, P, y, T, y_test)
+    P, T = with_holes(P, 0), with_holes(T, 1)
+    columns, auto = np.nanmean(P, axis=0), CFEnsembleClassifier()
+    result[HOLED] = fitted_scores(auto, P, y, T, y_test)
+    fillings = {
+        "filled with column means": lambda A: columns,
+        "filled with row means": lambda A: np.nanmean(A, axis=1, keepdims=True),
+    }
+    for name, filling in fillings.items():
+        A, B = (np.where(np.isnan(part), filling(part), part) for part in (P, T))
+        result[name] = fitted_scores(auto, A, y, B, y_test)
+    return result
+
+
+def run_set(path: Path, n_folds: int) -> tuple[bool, dict[str, np.ndarray]]:
+    """Return whether a set has more than two classes, and its scores, averaged over folds."""
+    n_classes, folds = load(path)
+    with threadpool_limits(1):
+        results = [run_fold(*fold) for fold in folds[:n_folds]]
+    means = {name: np.mean([result[name] for result in results], axis=0) for name in results[0]}
+    return n_classes > 2, means
+
+
+def table(scores: dict[str, np.ndarray], several: np.ndarray) -> str:
+    """Return means over sets, and relative differences in log-loss to the whole."""
+    head = f"{'':26}{'two classes':>12}{'ROC-AUC':>9}{'more':>8}{'ROC-AUC':>9}"
+    lines = [f"{head}{'change':>9}{'median':>8}{'worst set':>11}{'sets worse':>12}"]
+    reference = scores[WHOLE]
+    for name, values in scores.items():
+        if name == HOLED:
+            reference = values
+            lines.append("")
+        line = f"{name:26}"
+        for part, width in ((~several, 12), (several, 8)):
+            loss, area = values[part].mean(axis=0) if part.any() else (np.nan, np.nan)
+            line += f"{loss:{width}.4f}{area:9.4f}"
+        if values is not reference:
+            change = 100 * (values[:, 0] / reference[:, 0] - 1)
+            line += f"{change.mean():+8.2f}%{np.median(change):+7.2f}%{change.max():+10.1f}%"
+            line += f"{f'{int((change > 0).sum())} of {len(change)}':>12}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of NAME.npz matrices")
+    parser.add_argument("--sets", nargs="+", help="names of data sets; all if left out")
+    parser.add_argument("--folds", type=int, default=1, help="outer folds per set, default 1")
+    parser.add_argument("--jobs", type=int, default=1, help="sets side by side, default 1")
+    options = parser.parse_args()
+    paths = paths_in(options.data, options.sets)
+    tasks = (delayed(run_set)(path, options.folds) for path in paths)
+    collected: dict[str, list[np.ndarray]] = {}
+    several = []
+    for path, (more, found) in zip(
+        paths, Parallel(options.jobs, return_as="generator")(tasks), strict=True
+    ):
+        several.append(more)
+        for name, values in found.items():
+            collected.setdefault(name, []).append(values)
+        print(path.stem, file=sys.stderr, flush=True)
+    scores = {name: np.array(values) for name, values in collected.items()}
+    print(table(scores, np.array(several)))
+    print(
+        f"\n{len(paths)} sets, {options.folds} outer fold(s) each. Change, median, worst set: of "
+        "the sets' log-losses,\nrelative to the first row of the block."
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
