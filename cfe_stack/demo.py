@@ -251,7 +251,7 @@ def _score_fold(
 ) -> list[DemoScore]:
     # The folds are already spread over the cores; OpenMP and BLAS threads on top would compete.
     with threadpool_limits(limits=1):
-        forecasts, chosen = held_out_forecasts(
+        forecasts, chosen = _forecasts(
             learners, problem.X[train], problem.y[train], problem.X[test], random_state
         )
     return [
@@ -266,7 +266,7 @@ def _score_fold(
     ]
 
 
-def held_out_forecasts(
+def _forecasts(
     learners: Sequence[Learner],
     X: NDArray[np.float64],
     y: NDArray[np.int64],
