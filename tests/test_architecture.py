@@ -1,6 +1,7 @@
 """The rooms of the package: imports point downwards, and heavy packages stay inside functions."""
 
 import ast
+import functools
 import graphlib
 import json
 import subprocess
@@ -51,6 +52,7 @@ def module_name(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@functools.cache
 def sources():
     return {module_name(path): path.read_text("utf-8") for path in PACKAGE.rglob("*.py")}
 
