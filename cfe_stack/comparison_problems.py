@@ -290,7 +290,11 @@ def _stored_problems(paths: list[Path]) -> list[Problem]:
         if path.is_dir():
             found = sorted(path.glob("*.npz"))
             if not found:
-                raise ValueError(f"{path} holds no NAME.npz.")
+                raise ValueError(
+                    f"{path} holds no NAME.npz, one for each data set. Folders with one file for "
+                    "each model are read by `cfe-stack blend`, which compares too, and by "
+                    "cfe_stack.adapters.files.read_predictions, whose result can be compared."
+                )
             files += found
         else:
             files.append(path)

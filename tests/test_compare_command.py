@@ -67,7 +67,9 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(folder, capsys, arguments, me
 
 def test_an_empty_folder_is_named(tmp_path, capsys):
     assert main(["compare", str(tmp_path)]) == 2
-    assert f"{tmp_path} holds no NAME.npz" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f"{tmp_path} holds no NAME.npz" in err
+    assert "one file for each model are read by `cfe-stack blend`" in err
 
 
 def test_help_teaches(capsys):
