@@ -95,7 +95,23 @@ class MeanAggregator:
         return self.link.forward(features @ self.weights_)
 
 
-class WeightedAggregator:
+class _Linear:
+    """Weights and an intercept on features: what starts and scores alike."""
+
+    weights_: np.ndarray
+    intercept_: float | np.ndarray
+
+    def start(self, n_classifiers: int, intercept: float | np.ndarray) -> None:
+        """Set weights 1/m and the given intercept."""
+        self.weights_ = np.full(n_classifiers, 1 / n_classifiers)
+        self.intercept_ = intercept
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Return w · features + b."""
+        return features @ self.weights_ + self.intercept_
+
+
+class WeightedAggregator(_Linear):
     """The sources' aggregator: a logistic unit on the reconstructed predictions.
 
     Parameters
@@ -113,15 +129,6 @@ class WeightedAggregator:
         """Return the linked values themselves."""
         return classifiers_last(Z_hat)
 
-    def start(self, n_classifiers: int, intercept: float | np.ndarray) -> None:
-        """Set weights 1/m and the given intercept."""
-        self.weights_ = np.full(n_classifiers, 1 / n_classifiers)
-        self.intercept_ = intercept
-
-    def scores(self, features: np.ndarray) -> np.ndarray:
-        """Return w · r̂ + b."""
-        return features @ self.weights_ + self.intercept_
-
     def update(
         self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
     ) -> None:
@@ -137,7 +144,7 @@ class WeightedAggregator:
         self.intercept_ = self.intercept_ - self.lr * step_b
 
 
-class LogPoolAggregator:
+class LogPoolAggregator(_Linear):
     """The weighted logarithmic opinion pool: log-odds with weights ≥ 0, shrunk to equal weights.
 
     Non-negative weights exclude the collapse that the sources describe.
@@ -156,15 +163,6 @@ class LogPoolAggregator:
         """Return log-odds (centred log-ratios)."""
         return classifiers_last(self.link.forward(link.inverse(Z_hat)))
 
-    def start(self, n_classifiers: int, intercept: float | np.ndarray) -> None:
-        """Set weights 1/m and the given intercept."""
-        self.weights_ = np.full(n_classifiers, 1 / n_classifiers)
-        self.intercept_ = intercept
-
-    def scores(self, features: np.ndarray) -> np.ndarray:
-        """Return w · z + b."""
-        return features @ self.weights_ + self.intercept_
-
     def update(
         self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
     ) -> None:
@@ -176,7 +174,7 @@ class LogPoolAggregator:
         )
 
 
-class GatedPoolAggregator:
+class GatedPoolAggregator(_Linear):
     """A logarithmic opinion pool whose weights depend on the instance: w + φ(r̂) g.
 
     The gate φ is tanh of a linear function of the reconstruction, hence of the instance's factors,
@@ -199,11 +197,6 @@ class GatedPoolAggregator:
         phi = linear_gate(classifiers_last(Z_hat), self.direction, self.offset)
         Z = classifiers_last(self.link.forward(link.inverse(Z_hat)))
         return np.concatenate([Z, Z * phi.reshape((-1,) + (1,) * (Z.ndim - 1))], axis=-1)
-
-    def start(self, n_classifiers: int, intercept: float | np.ndarray) -> None:
-        """Set weights 1/m and the given intercept."""
-        self.weights_ = np.full(n_classifiers, 1 / n_classifiers)
-        self.intercept_ = intercept
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Return (w + φ g) · z + b."""

@@ -2,19 +2,22 @@
 
 import argparse
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from cfe_stack.adapters.files import id_column_of, read_train_and_test
-from cfe_stack.command_options import BAD_INPUT, SUCCESS, add_running_options
+from cfe_stack.command_options import (
+    EXIT_CODES,
+    add_command,
+    add_metric_option,
+    add_prediction_options,
+    add_running_options,
+    check_writable,
+    exit_code_of,
+    target_of,
+)
 from cfe_stack.extras import import_extra
-from cfe_stack.metrics import Metric, resolve_metric
 from cfe_stack.report import write_report
 from cfe_stack.submission import blend, describe, format_scores, write_submission
-from cfe_stack.suspicion import SuspiciousPredictionsError
 
 DESCRIPTION = """\
 Blend the predictions of many models: learn from out-of-fold predictions which model to
@@ -34,16 +37,13 @@ Out-of-fold means: no model has seen the row that it predicts. Columns that look
 are refused, with the evidence.
 """
 
-EPILOG = """\
+EPILOG = f"""\
 what is printed:
   stdout   scores of the blend and of simpler ways, by cross-validation over the out-of-fold
            rows, with 95 % intervals over rows; and what was written
   stderr   what was read, progress, warnings, mistakes (file, row, column)
 
-exit codes:
-  0  done        1  something in the files is wrong
-  2  wrong option, or a package is missing        130  interrupted
-
+{EXIT_CODES}
 examples:
   cfe-stack blend --oof oof --test test --target train.csv:sold --out submission.csv
   cfe-stack blend --oof oof --test test --target train.csv:sold --id customer \\
@@ -58,52 +58,24 @@ def add_blend_parser(commands: Any) -> None:
     ----------
     commands : what ``ArgumentParser.add_subparsers`` returns
     """
-    command = commands.add_parser(
+    command = add_command(
+        commands,
         "blend",
+        run_blend,
         help="blend folders of predictions, and write a submission file",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(run=run_blend)
     files = command.add_argument_group("files")
-    files.add_argument(
-        "--oof",
-        required=True,
-        metavar="DIR",
-        help="folder (or wide file) of out-of-fold predictions",
-    )
+    add_prediction_options(files, required=True)
     files.add_argument(
         "--test", required=True, metavar="DIR", help="folder (or wide file) of test predictions"
     )
-    files.add_argument(
-        "--target",
-        required=True,
-        metavar="FILE:COLUMN",
-        help="where the labels stand; COLUMN alone is a column of the out-of-fold files",
-    )
-    files.add_argument(
-        "--id",
-        metavar="COLUMN",
-        help="column that identifies a row (default: id, row_id, index or key; else the position)",
-    )
     files.add_argument("--out", required=True, metavar="FILE", help="submission to write, as CSV")
     files.add_argument("--report", metavar="FILE", help="report to write, one HTML page")
-    command.add_argument(
-        "--metric",
-        default="log_loss",
-        type=_metric,
-        metavar="NAME",
-        help="log_loss, roc_auc, pr_auc, brier, ece, accuracy, or a scorer of scikit-learn; orders "
-        "the scores (default: log_loss)",
-    )
+    add_metric_option(command, purpose="orders the scores")
     command.add_argument(
         "--labels", action="store_true", help="write predicted classes instead of probabilities"
-    )
-    command.add_argument(
-        "--allow-suspicious",
-        action="store_true",
-        help="accept columns that look like in-sample predictions",
     )
     add_running_options(command, seeds="the folds and the draws")
 
@@ -121,31 +93,19 @@ def run_blend(arguments: argparse.Namespace) -> int:
     code : int
         0, or 1 where something in the files is wrong.
     """
-    try:
-        with _notes_on_stderr():
-            _blend(arguments)
-    except SuspiciousPredictionsError as error:
-        message = str(error).replace("pass allow_suspicious=True", "pass --allow-suspicious")
-        print(f"cfe-stack: {message}", file=sys.stderr)
-        return BAD_INPUT
-    except (ValueError, OSError) as error:
-        print(f"cfe-stack: {error}", file=sys.stderr)
-        return BAD_INPUT
-    return SUCCESS
+    return exit_code_of(_blend, arguments)
 
 
 def _blend(arguments: argparse.Namespace) -> None:
     # whatever is wrong is said before the work starts
-    for path in filter(None, (arguments.out, arguments.report)):
-        if not Path(path).absolute().parent.is_dir():
-            raise ValueError(f"{path}: there is no folder {Path(path).parent} to write to.")
+    check_writable((arguments.out, arguments.report))
     if arguments.report:
         import_extra("matplotlib", extra="plot")
-    file, colon, column = arguments.target.rpartition(":")
+    target = target_of(arguments.target)
     data, test = read_train_and_test(
         arguments.oof,
         arguments.test,
-        (file, column) if colon else column,
+        target,
         id_column=arguments.id,
         allow_suspicious=arguments.allow_suspicious,
     )
@@ -165,7 +125,7 @@ def _blend(arguments: argparse.Namespace) -> None:
         blended,
         arguments.out,
         id_column=id_column_of(arguments.test, arguments.id) or "id",
-        target_column=column,
+        target_column=target if isinstance(target, str) else target[1],
         labels=arguments.labels,
     )
     print(f"\n{test.n_instances} predictions are in {arguments.out}.")
@@ -174,20 +134,3 @@ def _blend(arguments: argparse.Namespace) -> None:
             arguments.report, blended, random_state=arguments.seed, progress=arguments.progress
         )
         print(f"The report is in {arguments.report}.")
-
-
-def _metric(name: str) -> Metric:
-    try:
-        return resolve_metric(name)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-@contextmanager
-def _notes_on_stderr() -> Iterator[None]:
-    """Print warnings as single lines, each once."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
-        yield
-    for message in dict.fromkeys(str(one.message) for one in caught):
-        print(f"cfe-stack: warning: {message}", file=sys.stderr)

@@ -9,13 +9,14 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack.column_reader import ColumnReader
+from cfe_stack.cut_short import unchanged_if_cut_short
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.final_aggregators import (
     FinalAggregator,
     PoolFinalAggregator,
     make_final_aggregator,
 )
-from cfe_stack.folds import check_cv_option, inner_folds
+from cfe_stack.folds import inner_folds
 from cfe_stack.layout import check_layout_options, resolve_layout
 from cfe_stack.link import LinkName
 from cfe_stack.losses import ClassWeight, FocalLoss, class_weights, probabilities
@@ -25,9 +26,11 @@ from cfe_stack.meta_features import (
     numeric_labels,
     warn_about_empty_rows,
 )
+from cfe_stack.persistence import Stamped
 from cfe_stack.pools import Pool
 from cfe_stack.predictor import LossSettings, Predictor
 from cfe_stack.selection_scoring import make_scorer
+from cfe_stack.splitters import check_cv_option
 from cfe_stack.trainers.base import EMPTY_ROWS, BaseTrainer
 from cfe_stack.trainers.factory import HANDED_ON, make_trainer
 from cfe_stack.trainers.parameters import check_real, check_seed
@@ -38,7 +41,7 @@ OPTIONAL_ATTRIBUTES = frozenset(
 )
 
 
-class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
+class CFEnsembleClassifier(Stamped, ClassifierMixin, TransformerMixin, BaseEstimator):
     r"""Combine the predictions of base learners by collaborative filtering.
 
     A final estimator for stacks, in the place of ``LogisticRegression()``: it takes the columns of
@@ -207,6 +210,7 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         tags.target_tags.required = True
         return tags
 
+    @unchanged_if_cut_short()
     def fit(
         self,
         X: ArrayLike,
@@ -310,10 +314,8 @@ class CFEnsembleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     def _new_data(self, X: Any) -> EnsembleData:
         check_is_fitted(self, "layout_")
-        P = densify(
-            check_columns(self, numeric_labels(X, self.classes_), reset=False), self._columns
-        )
-        data = EnsembleData(self._reader.matrix(P))
+        columns = check_columns(self, numeric_labels(X, self.classes_), reset=False)
+        data = EnsembleData(self._reader.matrix(densify(columns, self._columns)))
         warn_about_empty_rows(data, EMPTY_ROWS)
         return data
 

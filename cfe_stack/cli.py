@@ -7,7 +7,13 @@ from typing import Any
 
 import cfe_stack
 from cfe_stack.blend_command import add_blend_parser
-from cfe_stack.command_options import CANNOT_START, INTERRUPTED, SUCCESS, add_running_options
+from cfe_stack.command_options import (
+    CANNOT_START,
+    INTERRUPTED,
+    SUCCESS,
+    add_command,
+    add_running_options,
+)
 from cfe_stack.compare_command import add_compare_parser
 from cfe_stack.datasets import load_demo_problems
 from cfe_stack.demo import format_scores, run_demo
@@ -22,7 +28,8 @@ EPILOG = """\
 example:
   cfe-stack demo            nine learners, three problems, about a minute on two cores
   cfe-stack demo --help     what the demo does and what its figures mean
-  cfe-stack compare DIR     what combines these predictions best, with tests
+  cfe-stack compare --oof oof --target train.csv:sold
+                            what combines these predictions best, with tests
   cfe-stack blend --oof oof --test test --target train.csv:sold --out submission.csv
                             one blend of the predictions in two folders
   cfe-stack blend --help    what the files hold
@@ -116,14 +123,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_demo(commands: Any) -> None:
-    demo = commands.add_parser(
+    demo = add_command(
+        commands,
         "demo",
+        _demo,
         help="compare CF-Ensemble with what people use today, on real data",
         description=DEMO_DESCRIPTION,
         epilog=DEMO_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    demo.set_defaults(run=_demo)
     add_running_options(demo, seeds="the folds and the learners")
 
 

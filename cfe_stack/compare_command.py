@@ -1,4 +1,4 @@
-"""``cfe-stack compare``: contenders on folders of ensemble matrices, from the command line."""
+"""``cfe-stack compare``: contenders on predictions or on folders of matrices, as it is typed."""
 
 import argparse
 import csv
@@ -6,48 +6,84 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cfe_stack.adapters.files import read_predictions
+from cfe_stack.command_options import (
+    EXIT_CODES,
+    add_command,
+    add_metric_option,
+    add_prediction_options,
+    add_running_options,
+    check_writable,
+    exit_code_of,
+    target_of,
+)
 from cfe_stack.comparison import DEFAULT_METRICS, compare_ensembles
 from cfe_stack.contenders import CONTENDERS, USUAL
-
-SUCCESS = 0
-BAD_INPUT = 2
 
 DESCRIPTION = """\
 Compare ways to combine predictions on the same held-out rows: best single, averages,
 greedy selection, hill climbing, stacking, and CF-Ensemble. Prints a table with ranks and
 tests, and what they allow to say.
+
+Give the out-of-fold predictions of one data set, as for `cfe-stack blend`:
+
+  oof/forest.csv    train.csv
+  id,p              id,size,sold
+  1,0.91            1,3.2,1
+  2,0.07            2,1.1,0
+
+or folders of NAME.npz, one for each data set. Such a file holds n_classes and, for every
+outer fold f, out-of-fold predictions oof0, oof1, … of shape (rows, learners) = P(class 1),
+or (rows, learners, classes), their class codes ytr0, …, and the held-out test0, …, yte0, …
 """
 
 EPILOG = f"""\
-input:
-  Folders of NAME.npz, or such files, one per data set. Each holds n_classes and, for every
-  outer fold f, out-of-fold predictions oof0, oof1, … of shape (rows, learners) = P(class 1),
-  or (rows, learners, classes), their class codes ytr0, …, and the held-out test0, …, yte0, …
-
 contenders:
 {chr(10).join(f"  {name}" for name in CONTENDERS)}
 
-exit codes:
-  0  done        2  wrong option or file, or a package is missing        130  interrupted
+what is printed:
+  stdout   the table, ranks and tests, and the verdict
+  stderr   what was read, progress, warnings, mistakes (file, row, column)
 
+{EXIT_CODES}
 examples:
-  cfe-stack compare matrices/
+  cfe-stack compare --oof oof --target train.csv:sold
+  cfe-stack compare --oof oof --target train.csv:sold --id customer --html report.html
   cfe-stack compare matrices/ --contenders mean "greedy selection" CF-Ensemble
-  cfe-stack compare matrices/ --metric roc_auc --html report.html --memory done/
+  cfe-stack compare matrices/ --metric roc_auc --csv scores.csv --memory done/
 """
 
 
 def add_compare_parser(commands: Any) -> None:
-    """Add the subcommand to a parser's subparsers."""
-    parser = commands.add_parser(
+    """Add ``compare`` to the commands of a parser; ``arguments.run`` runs it.
+
+    Parameters
+    ----------
+    commands : what ``ArgumentParser.add_subparsers`` returns
+    """
+    command = add_command(
+        commands,
         "compare",
-        help="compare ways to combine predictions, on folders of matrices",
+        run_compare,
+        help="compare ways to combine predictions, on the same held-out rows",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="DIR_OR_FILE")
-    parser.add_argument(
+    files = command.add_argument_group("files")
+    files.add_argument(
+        "paths",
+        nargs="*",
+        type=Path,
+        metavar="DIR_OR_FILE",
+        help="folders of NAME.npz, or such files; instead of --oof and --target",
+    )
+    add_prediction_options(files, required=False)
+    files.add_argument("--html", type=Path, metavar="FILE", help="also write one HTML page")
+    files.add_argument("--csv", type=Path, metavar="FILE", help="also write the tidy table")
+    files.add_argument(
+        "--memory", type=Path, metavar="DIR", help="keep results of folds here, to go on later"
+    )
+    command.add_argument(
         "--contenders",
         nargs="+",
         default=list(USUAL),
@@ -55,65 +91,75 @@ def add_compare_parser(commands: Any) -> None:
         metavar="NAME",
         help="who takes part (default: all that people use, see below)",
     )
-    parser.add_argument(
-        "--metric",
-        default=DEFAULT_METRICS[0],
-        help="what ranks and tests are about: log_loss, roc_auc, pr_auc, brier, ece, accuracy, or "
-        "a scorer of scikit-learn (default: log_loss)",
-    )
-    parser.add_argument(
+    command.add_argument(
         "--reference",
         metavar="NAME",
         help="whom the others are tested against (default: CF-Ensemble)",
     )
-    parser.add_argument(
-        "--n-jobs",
-        type=int,
-        default=-1,
-        metavar="N",
-        help="folds that run side by side; -1 takes all cores (default: -1)",
-    )
-    parser.add_argument(
-        "--memory", type=Path, metavar="DIR", help="keep results of folds here, to go on later"
-    )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="also write one HTML page")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the tidy table")
-    parser.add_argument(
-        "--no-progress",
-        "--quiet",
-        dest="progress",
-        action="store_false",
-        help="show no progress bar; there is none either where stderr is no terminal",
-    )
-    parser.set_defaults(run=run_compare)
+    add_metric_option(command, purpose="what ranks and tests are about")
+    add_running_options(command, seeds="the outer folds of --oof; matrices bring theirs")
 
 
 def run_compare(arguments: argparse.Namespace) -> int:
-    """Run the subcommand; return its exit code."""
-    others = [name for name in DEFAULT_METRICS if name != arguments.metric]
-    try:
-        comparison = compare_ensembles(
-            arguments.paths,
-            contenders=arguments.contenders,
-            metrics=[arguments.metric, *others],
-            reference=arguments.reference,
-            memory=arguments.memory,
-            n_jobs=arguments.n_jobs,
-            progress=arguments.progress,
+    """Run ``cfe-stack compare``.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        As `add_compare_parser` defines them.
+
+    Returns
+    -------
+    code : int
+        0, 1 where something in the files is wrong, or 2 where options do not go together.
+    """
+    return exit_code_of(_compare, arguments)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    _check_together(arguments)
+    check_writable((arguments.html, arguments.csv))
+    data: Any = arguments.paths
+    if arguments.oof is not None:
+        data = read_predictions(
+            arguments.oof,
+            target_of(arguments.target),
+            id_column=arguments.id,
+            allow_suspicious=arguments.allow_suspicious,
         )
-    except ValueError as error:
-        print(f"cfe-stack compare: {error}", file=sys.stderr)
-        return BAD_INPUT
+        print(f"cfe-stack: {data}", file=sys.stderr)
+    comparison = compare_ensembles(
+        data,
+        contenders=arguments.contenders,
+        metrics=[arguments.metric, *(m for m in DEFAULT_METRICS if m != arguments.metric.name)],
+        reference=arguments.reference,
+        memory=arguments.memory,
+        n_jobs=arguments.n_jobs,
+        progress=arguments.progress,
+        random_state=arguments.seed,
+    )
     print(comparison)
-    try:
-        if arguments.html is not None:
-            comparison.to_html(arguments.html)
-        if arguments.csv is not None:
-            _write(arguments.csv, comparison.records())
-    except OSError as error:
-        print(f"cfe-stack compare: {error}", file=sys.stderr)
-        return BAD_INPUT
-    return SUCCESS
+    if arguments.html is not None:
+        comparison.to_html(arguments.html)
+    if arguments.csv is not None:
+        _write(arguments.csv, comparison.records())
+
+
+def _check_together(arguments: argparse.Namespace) -> None:
+    """Raise argparse.ArgumentError for options that do not go together."""
+    told = [f"--{name}" for name in ("oof", "target", "id") if getattr(arguments, name) is not None]
+    if arguments.paths and told:
+        wrong = f"{arguments.paths[0]} and {told[0]} are two kinds of input; give one of them"
+    elif not arguments.paths and not {"--oof", "--target"} <= set(told):
+        wrong = "give --oof DIR and --target FILE:COLUMN, or folders of NAME.npz"
+    elif arguments.reference not in (None, *arguments.contenders):
+        wrong = (
+            f"--reference {arguments.reference!r} is no contender; those are "
+            f"{', '.join(arguments.contenders)}"
+        )
+    else:
+        return
+    raise argparse.ArgumentError(None, f"{wrong}.")
 
 
 def _write(path: Path, records: list[dict[str, Any]]) -> None:

@@ -291,9 +291,9 @@ def _stored_problems(paths: list[Path]) -> list[Problem]:
             found = sorted(path.glob("*.npz"))
             if not found:
                 raise ValueError(
-                    f"{path} holds no NAME.npz, one for each data set. Folders with one file for "
-                    "each model are read by `cfe-stack blend`, which compares too, and by "
-                    "cfe_stack.adapters.files.read_predictions, whose result can be compared."
+                    f"{path} holds no NAME.npz, one for each data set. A folder with one file for "
+                    "each model is for `cfe-stack compare --oof DIR --target FILE:COLUMN`, or for "
+                    "read_predictions of cfe_stack.adapters.files."
                 )
             files += found
         else:

@@ -1,6 +1,5 @@
 """Outer folds of a comparison: repeated and stratified, with groups kept together, or as given."""
 
-from copy import deepcopy
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -10,7 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import check_consistent_length
 
-from cfe_stack.folds import check_cv_option
+from cfe_stack.splitters import check_cv_option, pinned, row_numbers
 
 N_REPEATS = 3
 
@@ -34,7 +33,8 @@ def make_splits(
         Class codes, −1 for unknown.
     cv : int, splitter or list of (train, test)
         A number gives shuffled stratified folds, with groups kept together if there are any. A
-        splitter is copied and splits the labelled rows; a list numbers all rows.
+        splitter is copied and splits the labelled rows, a random state of None becoming 0; a list
+        numbers all rows, or masks them.
     groups : ndarray of shape (n,), default=None
     n_repeats : int, default=3
         How often a number of folds is repeated with other folds.
@@ -43,7 +43,8 @@ def make_splits(
     Raises
     ------
     ValueError
-        If a class has fewer rows than there are folds, or a row is on both sides of a split.
+        If a class has fewer rows than there are folds, a part of a split is empty or out of range,
+        or a row is on both sides of it.
 
     Examples
     --------
@@ -69,11 +70,12 @@ def make_splits(
             folds = make(int(cv), shuffle=True, random_state=random_state + repeat)
             pairs += [(rows[a], rows[b]) for a, b in folds.split(rows, y, given)]
     elif hasattr(cv, "split"):
-        pairs = [(rows[a], rows[b]) for a, b in deepcopy(cv).split(rows[:, None], y, given)]
+        pairs = [(rows[a], rows[b]) for a, b in pinned(cv).split(rows[:, None], y, given)]
     else:
-        everywhere, known = np.arange(len(codes)), codes >= 0
-        pairs = [(everywhere[a], everywhere[b]) for a, b in cv]
-        pairs = [(a[known[a]], b[known[b]]) for a, b in pairs]
+        for fold, (train, test) in enumerate(cv):
+            a = row_numbers(train, len(codes), fold, "training")
+            b = row_numbers(test, len(codes), fold, "test")
+            pairs.append((a[codes[a] >= 0], b[codes[b] >= 0]))
     return _with_repeats(pairs, len(codes))
 
 

@@ -23,6 +23,7 @@ from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.dynamic_selection import dynamic_selection
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.extras import import_extra
+from cfe_stack.layout import side_by_side
 from cfe_stack.link import DEFAULT_CLIP, make_link
 from cfe_stack.trainers.als import CFEnsembleTrainer
 
@@ -104,7 +105,8 @@ def completed(train: EnsembleData, test: EnsembleData) -> tuple[np.ndarray, np.n
 
 def columns(P: np.ndarray) -> np.ndarray:
     """Return what a stack hands to its final estimator: P(class 1), or all classes in blocks."""
-    return P[:, :, 1].copy() if P.shape[2] == 2 else P.reshape(len(P), -1)
+    R = P.swapaxes(0, 1)
+    return np.ascontiguousarray(side_by_side(R[:, :, 1] if P.shape[2] == 2 else R))
 
 
 def _blended(

@@ -251,7 +251,7 @@ def _score_fold(
 ) -> list[DemoScore]:
     # The folds are already spread over the cores; OpenMP and BLAS threads on top would compete.
     with threadpool_limits(limits=1):
-        forecasts, chosen = _forecasts(
+        forecasts, chosen = held_out_forecasts(
             learners, problem.X[train], problem.y[train], problem.X[test], random_state
         )
     return [
@@ -266,7 +266,7 @@ def _score_fold(
     ]
 
 
-def _forecasts(
+def held_out_forecasts(
     learners: Sequence[Learner],
     X: NDArray[np.float64],
     y: NDArray[np.int64],

@@ -194,21 +194,3 @@ def _check_groups(groups: ArrayLike, n: int) -> np.ndarray:
     if named.shape != (n,):
         raise ValueError(f"groups must have shape ({n},), one entry per row; got {named.shape}.")
     return named
-
-
-def check_cv_option(cv: Any) -> None:
-    """Raise ValueError unless `cv` is a number of folds, a splitter, or a list of splits."""
-    if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool) and cv >= 2:
-        return
-    if hasattr(cv, "split") and not isinstance(cv, str):
-        return
-    if (
-        isinstance(cv, (list, tuple))
-        and cv
-        and all(hasattr(s, "__len__") and len(s) == 2 for s in cv)
-    ):
-        return
-    raise ValueError(
-        "cv must be an integer >= 2, a splitter with a split method, or a list of (train, test) "
-        f"index arrays; got {cv!r}."
-    )

@@ -337,6 +337,21 @@ def check_values(layout: StackLayout, P: np.ndarray) -> None:
                 )
 
 
+def side_by_side(R: np.ndarray) -> np.ndarray:
+    """Return the cells of an ensemble matrix as stacked columns, learner after learner.
+
+    Parameters
+    ----------
+    R : ndarray of shape (m, n) or (m, n, K)
+
+    Returns
+    -------
+    ndarray of shape (n, m) or (n, m · K)
+        The layout is ``"class1"`` or ``"blocks"``.
+    """
+    return R.T if R.ndim == 2 else R.transpose(1, 0, 2).reshape(R.shape[1], -1)
+
+
 def stacked_columns(data: EnsembleData) -> tuple[np.ndarray, str]:
     """Return what a stack would hand to its final estimator, and the layout to tell it.
 
@@ -362,6 +377,4 @@ def stacked_columns(data: EnsembleData) -> tuple[np.ndarray, str]:
     if data.C is not None:
         hidden = np.asarray(data.C) == 0
         R = np.where(hidden if R.ndim == 2 else hidden[:, :, None], np.nan, R)
-    if R.ndim == 2:
-        return R.T, "class1"
-    return R.transpose(1, 0, 2).reshape(data.n_instances, -1), "blocks"
+    return side_by_side(R), "class1" if R.ndim == 2 else "blocks"

@@ -9,8 +9,8 @@ from sklearn.base import BaseEstimator
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.extras import import_extra
-from cfe_stack.folds import check_cv_option
 from cfe_stack.optimism import MetaLearnerCheck, check_meta_learner
+from cfe_stack.splitters import check_cv_option
 from cfe_stack.suspicion import Suspicion, column_scores, suspicious_columns
 
 SAME = 1e-6

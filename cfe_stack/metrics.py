@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import average_precision_score, get_scorer, get_scorer_names, roc_auc_score
+from sklearn.utils.metaestimators import available_if
+
+from cfe_stack.losses import probabilities
 
 PROBABILITY_CLIP = 1e-4
 """The log-loss raises probabilities to this first: one row costs at most 9.2."""
@@ -136,16 +139,19 @@ METRICS: dict[str, Metric] = {
 }
 
 
-class GivenProbabilities(ClassifierMixin, BaseEstimator):
-    """A classifier whose input is its prediction, so that scikit-learn's scorers can score it.
+class GivenPredictions(ClassifierMixin, BaseEstimator):
+    """A fitted classifier whose input is its own output, so that scikit-learn's scorers can ask it.
 
     Parameters
     ----------
     n_classes : int, default=2
+    raw : bool, default=False
+        Whether the input holds raw scores, as of a `decision_function`, instead of probabilities.
     """
 
-    def __init__(self, n_classes: int = 2) -> None:
+    def __init__(self, n_classes: int = 2, raw: bool = False) -> None:
         self.n_classes = n_classes
+        self.raw = raw
 
     @property
     def classes_(self) -> np.ndarray:
@@ -155,13 +161,18 @@ class GivenProbabilities(ClassifierMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+    @available_if(lambda self: self.raw)
+    def decision_function(self, X: np.ndarray) -> np.ndarray:
         """Return `X`."""
         return X
 
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return `X`, or the probabilities of raw scores."""
+        return probabilities(X) if self.raw else X
+
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Return the most probable class of every row."""
-        return X.argmax(axis=1)
+        return self.predict_proba(X).argmax(axis=1)
 
 
 def resolve_metric(metric: Any) -> Metric:
@@ -221,7 +232,7 @@ def resolve_metrics(metrics: Any) -> tuple[Metric, ...]:
 
 def _from_scorer(name: str, scorer: Callable[..., float]) -> Metric:
     def score(codes: np.ndarray, proba: np.ndarray, weights: np.ndarray | None) -> float:
-        given = GivenProbabilities(proba.shape[1])
+        given = GivenPredictions(proba.shape[1])
         extra = {} if weights is None else {"sample_weight": weights}
         return float(scorer(given, proba, codes, **extra))
 

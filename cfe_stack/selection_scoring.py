@@ -4,32 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer, get_scorer_names
 
-from cfe_stack.losses import probabilities
+from cfe_stack.metrics import GivenPredictions
 
 Scorer = Callable[..., float]
-
-
-class _GivenScores(ClassifierMixin, BaseEstimator):
-    """A fitted classifier whose input is its own raw scores, so that scorers can be asked."""
-
-    def __init__(self, n_classes: int) -> None:
-        self.n_classes = n_classes
-        self.classes_ = np.arange(n_classes)
-
-    def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """Return the scores."""
-        return X
-
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Return their probabilities."""
-        return probabilities(X)
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """Return the most probable class codes."""
-        return probabilities(X).argmax(axis=1)
 
 
 def make_scorer(scoring: Any) -> Scorer | None:
@@ -77,6 +56,6 @@ def mean_score(
     >>> mean_score(make_scorer("roc_auc"), scores, labels, np.ones(3))
     1.0
     """
-    estimator = _GivenScores(2 if scores.ndim == 2 else scores.shape[2])
+    estimator = GivenPredictions(2 if scores.ndim == 2 else scores.shape[2], raw=True)
     given = {} if np.ptp(weights) == 0 else {"sample_weight": weights}
     return float(np.mean([scorer(estimator, one, labels, **given) for one in scores]))

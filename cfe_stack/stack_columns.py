@@ -15,6 +15,7 @@ from cfe_stack.adapters.fold_plan import plan_folds
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.ensemble_data import observed
+from cfe_stack.layout import side_by_side
 
 
 def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> None:
@@ -32,22 +33,25 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> None:
     Raises
     ------
     ValueError, TypeError
-        If `X` has no two axes, holds NaN, infinity or no numbers where nobody takes them, is
-        sparse where a learner needs dense rows, or has other columns than in `fit`.
+        If `X` has no two axes and is no text, holds NaN, infinity or no numbers where nobody takes
+        them, is sparse where a learner needs dense rows, or has other columns than in `fit`.
     """
     tags = get_tags(estimator).input_tags
     if not hasattr(X, "columns"):
         kind = getattr(getattr(X, "dtype", None), "kind", None)
+        documents = kind in ("U", "S") and X.ndim == 1
+        documents |= isinstance(X, list) and len(X) > 0 and isinstance(X[0], (str, bytes, dict))
         try:
-            check_array(
-                X,
-                accept_sparse=["csr", "csc"] if tags.sparse else False,
-                accept_large_sparse=False,
-                dtype=None if kind in ("U", "S") else "numeric",
-                ensure_all_finite="allow-nan" if tags.allow_nan else True,
-                estimator=estimator,
-                input_name="X",
-            )
+            if not documents:
+                check_array(
+                    X,
+                    accept_sparse=["csr", "csc"] if tags.sparse else False,
+                    accept_large_sparse=False,
+                    dtype=None if kind in ("U", "S") else "numeric",
+                    ensure_all_finite="allow-nan" if tags.allow_nan else True,
+                    estimator=estimator,
+                    input_name="X",
+                )
         except ValueError:
             # text is for a Pipeline that encodes it
             if kind != "O":
@@ -55,19 +59,32 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> None:
     validate_data(estimator, X, reset=reset, skip_check_array=True)
 
 
-def stacked_columns(R: np.ndarray, X: Any = None) -> Any:
-    """Return meta-features of an ensemble matrix, base learner after base learner, before X.
+def with_passthrough(R: np.ndarray, X: Any = None) -> Any:
+    """Return the stacked columns of an ensemble matrix, and X behind them if it is passed on.
 
     Parameters
     ----------
     R : ndarray of shape (m, n) or (m, n, K)
     X : array-like or sparse matrix of n rows, default=None
         Passed through behind the predictions.
+
+    Raises
+    ------
+    ValueError
+        If `X` holds something else than numbers.
     """
-    P = R.T if R.ndim == 2 else R.transpose(1, 0, 2).reshape(R.shape[1], -1)
+    P = side_by_side(R)
     if X is None:
         return P
-    return sparse.hstack([P, X], format="csr") if sparse.issparse(X) else np.hstack([P, X])
+    if sparse.issparse(X):
+        return sparse.hstack([P, X], format="csr")
+    try:
+        return np.hstack([P, np.asarray(X)]).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"passthrough=True appends X to the predictions, and X does not hold a row of numbers "
+            f"per instance: {error}. Encode it before the stack, or leave passthrough=False."
+        ) from error
 
 
 def tell_final_estimator(

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, TransformerMixin, clone
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import Bunch, Tags, get_tags
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -24,12 +25,14 @@ from cfe_stack.adapters.out_of_fold import collect_out_of_fold
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData
 from cfe_stack.adapters.shared_collections import SharedCollections
 from cfe_stack.classifier import CFEnsembleClassifier
+from cfe_stack.cut_short import unchanged_if_cut_short
 from cfe_stack.ensemble_data import observed
+from cfe_stack.persistence import Stamped
 from cfe_stack.stack_columns import (
     check_features,
     predicted_matrix,
-    stacked_columns,
     tell_final_estimator,
+    with_passthrough,
 )
 
 
@@ -45,7 +48,7 @@ def _final_has(method: str) -> Any:
     return check
 
 
-class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition):
+class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseComposition):
     """Stack base learners, with a final estimator on their out-of-fold predictions.
 
     What scikit-learn's ``StackingClassifier`` does, on the collection of
@@ -78,7 +81,7 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
     time_limit : float, default=None
         Seconds for one fit with its predictions.
     progress : bool, default=True
-        Whether to show a progress bar in a terminal (needs tqdm).
+        Show a progress bar on stderr, if that is a terminal (needs tqdm).
 
     Attributes
     ----------
@@ -182,15 +185,12 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
 
     def _collections(self) -> SharedCollections:
         """Return what this stack shares with its clones."""
-        shared: SharedCollections = self.__dict__.setdefault("_shared", SharedCollections())
-        return shared
+        return self.__dict__.setdefault("_shared", SharedCollections())
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         try:
-            bases = [
-                get_tags(learner).input_tags for _, learner in check_estimators(self.estimators)
-            ]
+            bases = [get_tags(e).input_tags for _, e in check_estimators(self.estimators)]
         except (TypeError, ValueError, AttributeError):
             return tags  # fit says what is wrong
         tags.input_tags.sparse = all(base.sparse for base in bases)
@@ -203,14 +203,16 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
         """Return where `sample_weight`, `groups` and other arguments of `fit` go."""
         router = MetadataRouter(owner=self)
         fits = MethodMapping().add(caller="fit", callee="fit")
-        for name, learner in check_estimators(self.estimators):
-            router.add(**{name: learner}, method_mapping=fits)
+        router.add(**dict(check_estimators(self.estimators)), method_mapping=fits)
         router.add(final_estimator_=self._final(), method_mapping=fits)
-        if hasattr(self.cv, "get_metadata_routing"):
+        # a number means folds that keep groups together
+        splitter = self.cv if hasattr(self.cv, "split") else StratifiedGroupKFold()
+        if hasattr(splitter, "get_metadata_routing"):
             splits = MethodMapping().add(caller="fit", callee="split")
-            router.add(splitter=self.cv, method_mapping=splits)
+            router.add(splitter=splitter, method_mapping=splits)
         return router
 
+    @unchanged_if_cut_short("_shared")
     def fit(
         self,
         X: Any,
@@ -237,7 +239,7 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
         """
         if self.refit not in ("full", "bag", "both"):
             raise ValueError(f"refit must be 'full', 'bag' or 'both', got {self.refit!r}.")
-        check_estimators(self.estimators)
+        self._validate_names([name for name, _ in check_estimators(self.estimators)])
         final = clone(self._final())
         check_features(self, X, reset=True)
         routed = self._route(sample_weight, groups, fit_params)
@@ -247,7 +249,7 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
         predicted = observed(data.R).any(axis=0)
         splits = None if groups is not None else self.cv
         tell_final_estimator(final, data, passthrough=self.passthrough, splits=splits)
-        P = stacked_columns(data.R, X if self.passthrough else None)
+        P = with_passthrough(data.R, X if self.passthrough else None)
         extra = {
             name: np.asarray(value)[predicted]
             for name, value in routed.final_estimator_.fit.items()
@@ -257,7 +259,12 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
         return self
 
     def _final(self) -> Any:
-        return CFEnsembleClassifier() if self.final_estimator is None else self.final_estimator
+        if self.final_estimator is not None:
+            return self.final_estimator
+        final = CFEnsembleClassifier()
+        return (
+            final.set_fit_request(sample_weight=True, groups=True) if _routing_enabled() else final
+        )
 
     def _route(self, sample_weight: Any, groups: Any, fit_params: dict[str, Any]) -> Bunch:
         """Return what goes to every base learner, the splitter and the final estimator."""
@@ -283,22 +290,14 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
         )
 
     def _collect(self, X: Any, y: Any, routed: Bunch) -> OutOfFoldData:
+        names = ("cv", "stack_method", "refit", "on_error", "early_stopping", "time_limit")
         options: dict[str, Any] = {
-            "cv": self.cv,
             "groups": routed.groups,
             "sample_weight": routed.sample_weight,
             "fit_params": routed.learners,
-            "stack_method": self.stack_method,
-            "refit": self.refit,
-            "on_error": self.on_error,
-            "early_stopping": self.early_stopping,
-            "time_limit": self.time_limit,
+            **{name: getattr(self, name) for name in names},
         }
-        how: dict[str, Any] = {
-            "n_jobs": self.n_jobs,
-            "memory": self.memory,
-            "progress": self.progress,
-        }
+        how: dict[str, Any] = {n: getattr(self, n) for n in ("n_jobs", "memory", "progress")}
         return self._collections().collected(
             lambda: collect_out_of_fold(self.estimators, X, y, **options, **how),
             (check_estimators(self.estimators), X, y, options),
@@ -311,7 +310,7 @@ class CFEStackingClassifier(ClassifierMixin, TransformerMixin, _BaseComposition)
         X = X if hasattr(X, "shape") else np.asarray(X)
         forgiving = self.on_error == "missing"
         R = predicted_matrix(self._fitted, X, self.ensemble_data_, forgiving=forgiving)
-        return stacked_columns(R, X if self.passthrough else None)
+        return with_passthrough(R, X if self.passthrough else None)
 
     def transform(self, X: Any) -> Any:
         """Return meta-features: probabilities of the base learners, with X if it is passed.

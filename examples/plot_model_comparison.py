@@ -22,11 +22,15 @@ from sklearn.tree import DecisionTreeClassifier
 from cfe_stack import compare_ensembles
 from cfe_stack.datasets import load_demo_problems
 
+N_ROWS = 900
+N_TREES = 50
+N_REPEATS = 2
+
 problem = load_demo_problems()[2]
-X, y = problem.X[:900], problem.y[:900]
+X, y = problem.X[:N_ROWS], problem.y[:N_ROWS]
 learners = [
-    ("forest", RandomForestClassifier(50, random_state=0)),
-    ("extra trees", ExtraTreesClassifier(50, random_state=0)),
+    ("forest", RandomForestClassifier(N_TREES, random_state=0)),
+    ("extra trees", ExtraTreesClassifier(N_TREES, random_state=0)),
     ("tree", DecisionTreeClassifier(max_depth=5, random_state=0)),
     ("3 neighbours", make_pipeline(StandardScaler(), KNeighborsClassifier(3))),
     ("25 neighbours", make_pipeline(StandardScaler(), KNeighborsClassifier(25))),
@@ -44,11 +48,12 @@ contenders = {
     "mean": "mean",
     "greedy selection": "greedy selection",
     "logistic stacking": "LogisticRegression",
-    "bagged trees": RandomForestClassifier(50, min_samples_leaf=10, random_state=0),
+    "bagged trees": RandomForestClassifier(N_TREES, min_samples_leaf=10, random_state=0),
     "CF-Ensemble": "CF-Ensemble",
 }
+metrics = ["log_loss", "pr_auc", "ece"]
 comparison = compare_ensembles(
-    learners, X, y, contenders=contenders, metrics=["log_loss", "pr_auc", "ece"], n_repeats=2
+    learners, X, y, contenders=contenders, metrics=metrics, n_repeats=N_REPEATS
 )
 print(comparison)
 
@@ -83,8 +88,10 @@ print(f"difference of the accuracies {test.difference:.4f}, p = {test.p_value:.2
 from cfe_stack import EnsembleData  # noqa: E402
 from cfe_stack.datasets import make_ensemble  # noqa: E402
 
+N_SETS = 10
+
 sets = {}
-for seed in range(10):
+for seed in range(N_SETS):
     made = make_ensemble(8, 250, correlation=0.1 * (seed % 4), random_state=seed)
     sets[f"set {seed}"] = EnsembleData(made.R, made.labels)
 names = ["best single", "mean", "geometric mean", "greedy selection", "LogisticRegression"]

@@ -16,11 +16,12 @@ PACKAGE = Path(__file__).parents[1] / "cfe_stack"
 FLOORS = {
     "leaves": {
         "aggregators", "blends", "blocks", "bootstrap", "calibration", "command_options",
-        "comparison_page", "comparison_splits", "comparison_statistics", "confidence",
+        "comparison_page", "comparison_splits", "comparison_statistics", "confidence", "cut_short",
         "dask_chunks", "datasets", "ensemble_data", "extras", "folds", "gates", "layout",
         "layout_detection", "lazy_matrix", "linear_pool", "link", "losses", "meta_features",
-        "metrics", "pool_selection", "pool_solver", "pools", "report_page", "score_calibration",
-        "selection_scoring", "suspicion", "threads", "training_rows",
+        "metrics", "persistence", "pool_selection", "pool_solver", "pools", "report_page",
+        "score_calibration", "selection_scoring", "splitters", "suspicion", "threads",
+        "training_rows",
     },
     "objective": {"objective"},
     "trainers": {"trainers"},

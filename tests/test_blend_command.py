@@ -206,7 +206,7 @@ def test_what_is_needed_is_asked_for(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["blend", "--oof", "oof"])
     assert stop.value.code == 2
-    assert "required: --test, --target, --out" in capsys.readouterr().err
+    assert "required: --target, --test, --out" in capsys.readouterr().err
 
 
 def test_help_shows_what_the_files_hold(capsys):

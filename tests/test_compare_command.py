@@ -3,6 +3,8 @@ import csv
 import numpy as np
 import pytest
 
+from cfe_stack import EnsembleData
+from cfe_stack.adapters.files import write_predictions
 from cfe_stack.cli import main
 from cfe_stack.datasets import make_ensemble
 
@@ -50,26 +52,89 @@ def test_files_metric_reference_and_memory(folder, capsys):
     assert capsys.readouterr().out == first  # seconds too: nothing was run again
 
 
+@pytest.fixture
+def predictions(tmp_path):
+    """Write a folder of predictions with labels in a file of their own."""
+    made = make_ensemble(4, 300, missing_rate=0.1, random_state=0)
+    ids = np.arange(500, 800)
+    write_predictions(
+        EnsembleData(made.R, instance_ids=ids), tmp_path / "oof", id_column="customer"
+    )
+    lines = [f"{i},{label}" for i, label in zip(ids, made.labels, strict=True)]
+    (tmp_path / "train.csv").write_text("\n".join(["customer,sold", *reversed(lines)]))
+    oof, target = str(tmp_path / "oof"), f"{tmp_path / 'train.csv'}:sold"
+    return ["compare", "--oof", oof, "--target", target, "--id", "customer"]
+
+
+def test_a_folder_of_predictions_is_compared_on_folds_of_the_seed(predictions, capsys):
+    tables = []
+    for seed in ("0", "0", "1"):
+        assert main([*predictions, *QUICK, "--seed", seed]) == 0
+        out, err = capsys.readouterr()
+        assert err.startswith(
+            "cfe-stack: EnsembleData(4 classifiers, 300 instances, 2 classes; 300"
+        )
+        assert len(err.splitlines()) == 1
+        tables.append([line.split()[:-1] for line in out.splitlines()])  # without seconds
+    assert tables[0] == tables[1] != tables[2]
+
+
+def test_columns_that_look_in_sample_are_refused_until_allowed(predictions, tmp_path, capsys):
+    lines = (tmp_path / "train.csv").read_text().splitlines()[1:]
+    rows = [(line.split(",")[0], 0.001 + 0.998 * int(line.split(",")[1])) for line in lines]
+    leak = "\n".join(["customer,p", *(f"{i},{p}" for i, p in rows)])
+    (tmp_path / "oof" / "leak.csv").write_text(leak)
+    assert main([*predictions, *QUICK]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "1 of 5 models look like predictions for rows that they were trained on" in err
+    assert "--allow-suspicious" in err
+    assert main([*predictions, *QUICK, "--allow-suspicious"]) == 0
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "message"),
     [
-        (["--metric", "auc"], "'auc' is unknown"),
-        (["--reference", "median"], "'median' is no contender"),
-        (["--html", "nowhere/page.html"], "No such file"),
+        (["--metric", "auc"], 2, "'auc' is unknown"),
+        (["--n-jobs", "0"], 2, "'0' is neither a positive integer nor -1"),
+        (["--reference", "median"], 2, "'median' is no contender; those are mean, best single"),
+        (["--oof", "oof"], 2, "set0.npz and --oof are two kinds of input"),
+        (["--html", "nowhere/page.html"], 1, "nowhere/page.html: there is no folder nowhere"),
     ],
 )
-def test_what_is_wrong_is_one_line_and_exit_code_2(folder, capsys, arguments, message):
-    assert main(["compare", str(folder), *QUICK, *arguments]) == 2
-    err = capsys.readouterr().err
+def test_what_is_wrong_is_named_before_the_work_starts(
+    folder, monkeypatch, capsys, arguments, code, message
+):
+    monkeypatch.setattr("cfe_stack.compare_command.compare_ensembles", None)
+    try:
+        found = main(["compare", str(folder / "set0.npz"), *QUICK, *arguments])
+    except SystemExit as stop:  # argparse's own
+        found = stop.code
+    out, err = capsys.readouterr()
+    assert (found, out) == (code, "")
     assert message in err
-    assert len(err.splitlines()) == 1
+    assert "Traceback" not in err
 
 
-def test_an_empty_folder_is_named(tmp_path, capsys):
-    assert main(["compare", str(tmp_path)]) == 2
+@pytest.mark.parametrize("given", [[], ["--oof", "oof"], ["--target", "train.csv:sold"]])
+def test_input_is_asked_for(given, capsys):
+    assert main(["compare", *given]) == 2
+    assert "give --oof DIR and --target FILE:COLUMN, or folders" in capsys.readouterr().err
+
+
+def test_mistakes_in_files_are_one_line_and_exit_code_1(predictions, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["compare", str(tmp_path / "empty")]) == 1
     err = capsys.readouterr().err
-    assert f"{tmp_path} holds no NAME.npz" in err
-    assert "one file for each model are read by `cfe-stack blend`" in err
+    assert f"{tmp_path / 'empty'} holds no NAME.npz" in err
+    assert "`cfe-stack compare --oof DIR --target FILE:COLUMN`" in err
+    file = sorted((tmp_path / "oof").iterdir())[0]
+    file.write_text("customer,p\n500,1.5\n")
+    assert main([*predictions, *QUICK]) == 1
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert err.startswith(f"cfe-stack: {file}")
+    assert "row 1 (customer 500), column 'p' holds 1.5" in err
 
 
 def test_help_teaches(capsys):
@@ -77,6 +142,6 @@ def test_help_teaches(capsys):
         main(["compare", "--help"])
     assert stop.value.code == 0
     out = capsys.readouterr().out
-    for part in ("examples:", "CF-Ensemble", "oof0", "exit codes"):
+    for part in ("examples:", "CF-Ensemble", "oof0", "FILE:COLUMN", "exit codes"):
         assert part in out
     assert max(len(line) for line in out.splitlines()) <= 100

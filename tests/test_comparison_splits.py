@@ -28,6 +28,8 @@ def test_groups_stay_together_and_rows_without_a_label_stay_out():
 def test_a_splitter_is_copied_and_its_repeats_are_counted():
     splitter = RepeatedStratifiedKFold(n_splits=3, n_repeats=2, random_state=0)
     assert [s[2] for s in make_splits(CODES, splitter)] == [0, 0, 0, 1, 1, 1]
+    unseeded = [make_splits(CODES, StratifiedKFold(3, shuffle=True)) for _ in range(2)]
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(*unseeded, strict=True))
     drawing = StratifiedKFold(3, shuffle=True, random_state=np.random.RandomState(0))
     first, second = make_splits(CODES, drawing), make_splits(CODES, drawing)
     assert all(np.array_equal(a[1], b[1]) for a, b in zip(first, second, strict=True))
@@ -37,7 +39,7 @@ def test_a_splitter_is_copied_and_its_repeats_are_counted():
 def test_a_list_numbers_all_rows():
     codes = CODES.copy()
     codes[0] = -1
-    ((train, test, _),) = make_splits(codes, [(np.arange(20), np.arange(20, 30))])
+    ((train, test, _),) = make_splits(codes, [(np.arange(30) < 20, np.arange(20, 30))])
     assert train.tolist() == list(range(1, 20))
     assert test.tolist() == list(range(20, 30))
 
@@ -46,8 +48,9 @@ def test_a_list_numbers_all_rows():
     ("cv", "message"),
     [
         (11, "needs two classes with 11 labelled rows each; the rows per class are {0: 10, 1: 20}"),
+        ([(np.arange(20), np.arange(20, 31))], "names row 30"),
         ([(np.arange(20), np.arange(15, 30))], "5 of them in both parts"),
-        ([(np.arange(20), np.arange(0))], "20 training and 0 held-out rows"),
+        ([(np.arange(20), np.arange(0))], "test part of fold 0 of cv must be a non-empty"),
         ("five", "cv must be an integer"),
     ],
 )

@@ -13,6 +13,7 @@ from pictures import overlapping, written  # noqa: E402
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("plot_*.py"))
 # What an example that takes long calls its size, and a size that is enough to see that it runs.
 SMALLER = {
+    "plot_model_comparison": {"N_ROWS": "400", "N_TREES": "5", "N_REPEATS": "1", "N_SETS": "4"},
     "plot_blend_files": {"N_TREES": "20", "N_REFITS": "2"},
     "plot_trust_and_weights": {"N_ROWS": "600", "N_TREES": "10", "N_REFITS": "2"},
     "plot_missing_predictions": {"N_INSTANCES": "500", "RATES": "(0.0, 0.3)"},

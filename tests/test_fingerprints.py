@@ -1,3 +1,4 @@
+import importlib
 import subprocess
 import sys
 from functools import partial
@@ -86,6 +87,19 @@ def test_another_process_finds_the_same_address():
 def test_what_cannot_be_hashed_is_said():
     with pytest.raises(UncacheableError, match="generator object"):
         Fingerprint(i for i in range(3))
+
+
+@pytest.mark.parametrize("text", ["class Mine(", "x = 1\n", '"""\n\nclass Mine:'])
+def test_a_class_whose_file_has_been_broken_since_has_an_address(tmp_path, monkeypatch, text):
+    file = tmp_path / "broken_later.py"
+    file.write_text(
+        "from sklearn.naive_bayes import GaussianNB\n\n\nclass Mine(GaussianNB):\n    x = 1"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    model = importlib.import_module("broken_later").Mine()
+    file.write_text(text)
+    assert Fingerprint(model).digest != Fingerprint(GaussianNB()).digest
+    sys.modules.pop("broken_later")
 
 
 def test_versions_are_those_of_packages_in_use():

@@ -1,4 +1,5 @@
 import pickle
+import weakref
 
 import pytest
 
@@ -28,6 +29,18 @@ def test_missing_models_are_fitted_together_and_once():
     assert fit.asked == [[Task(1, ALL_ROWS), Task(2, ALL_ROWS)]]
     with pytest.raises(KeyError):
         models["c"]
+
+
+def test_what_fits_the_missing_is_let_go_when_none_is_missing():
+    whole, partly = Fits(), Fits()
+    held = [weakref.ref(whole), weakref.ref(partly)]
+    complete = FittedModels({"a": FULL["a"]}, {Task(0, ALL_ROWS): "here"}, [], whole)
+    later = FittedModels(FULL, {}, [], partly)
+    del whole, partly
+    assert held[0]() is None
+    assert held[1]() is not None
+    assert (complete["a"], later["b"]) == ("here", "model 1")
+    assert held[1]() is None
 
 
 def test_failed_fits_are_not_tried():

@@ -12,7 +12,6 @@ from sklearn.model_selection import (
 from cfe_stack.folds import (
     MOST_REPEATS,
     REPEAT_BELOW,
-    check_cv_option,
     content_keys,
     group_folds,
     inner_folds,
@@ -204,14 +203,3 @@ def test_a_list_of_splits_counts_all_rows(as_mask):
 def test_folds_that_cannot_be_are_refused(cv, groups, message):
     with pytest.raises(ValueError, match=message):
         inner_folds(P, CODES, ONES, cv, groups)
-
-
-@pytest.mark.parametrize("cv", [2, np.int64(3), KFold(2), [([0], [1]), ([1], [0])]])
-def test_allowed_cv_options(cv):
-    check_cv_option(cv)
-
-
-@pytest.mark.parametrize("cv", [1, 0, True, None, 2.5, "5", "split", [], [(1, 2, 3)], [1, 2]])
-def test_unknown_cv_options_are_refused(cv):
-    with pytest.raises(ValueError, match="cv must be an integer >= 2, a splitter .*, or a list"):
-        check_cv_option(cv)

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris
@@ -39,6 +40,16 @@ def test_folds_may_lack_a_class(native):
     data = collect_out_of_fold([("it", native(num_boost_round=5))], X, NAMES, cv=cv, n_jobs=1)
     assert (data.R[0, Y == 1, 1] == 0).all()
     assert data.models["it"].estimator.classes_.tolist() == sorted(set(NAMES))
+
+
+@pytest.mark.parametrize("native", [XGBoostTrain, LightGBMTrain])
+def test_frames_may_hold_categories(native):
+    letters = np.random.default_rng(0).choice(list("abc"), len(Y2))
+    frame = pd.DataFrame({"size": X2[:, 0], "letter": pd.Categorical(letters)})
+    learner = native(num_boost_round=5)
+    data = collect_out_of_fold([("it", learner)], frame, Y2, cv=2, n_jobs=1, early_stopping=2)
+    assert data.failures == ()
+    assert accuracy_score(Y2, data.R[0] > 0.5) > 0.8
 
 
 @pytest.mark.parametrize("native", [XGBoostTrain, LightGBMTrain])

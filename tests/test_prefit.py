@@ -11,7 +11,8 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from cfe_stack import collect_out_of_fold
-from cfe_stack.adapters.prefit import InSampleError, predictions_of_fitted
+from cfe_stack.adapters.prefit import predictions_of_fitted
+from cfe_stack.suspicion import SuspiciousPredictionsError
 
 X, Y = load_breast_cancer(return_X_y=True)
 HARD = make_classification(700, 10, n_informative=4, flip_y=0.2, random_state=0)
@@ -31,7 +32,7 @@ def test_models_of_these_rows_are_refused_with_the_evidence(model):
     A, b = HARD
     (model.estimator if isinstance(model, FrozenEstimator) else model).fit(A[FIRST], b[FIRST])
     with pytest.raises(
-        InSampleError, match="'it' has probably been trained on these rows: its log"
+        SuspiciousPredictionsError, match="'it' has probably been trained on these rows: its log"
     ):
         predictions_of_fitted([("it", model)], A[FIRST], b[FIRST])
     taken = predictions_of_fitted([("it", model)], A[FIRST], b[FIRST], allow_suspicious=True)

@@ -67,8 +67,8 @@ def test_every_name_resolves_once():
 def test_nothing_else_is_public():
     public = {
         name
-        for name, value in vars(cfe_stack).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType)
+        for name in dir(cfe_stack)
+        if not name.startswith("_") and not isinstance(getattr(cfe_stack, name), ModuleType)
     }
     assert public == set(cfe_stack.__all__)
     modules = {

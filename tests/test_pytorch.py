@@ -1,3 +1,5 @@
+import io
+import sys
 import warnings
 from functools import partial
 
@@ -301,3 +303,20 @@ def test_the_example_of_the_documentation_runs():
     made = make_ensemble(n_classifiers=5, n_instances=200, random_state=0)
     model = CFEnsemblePyTorchTrainer(latent_dim=2, optimizer="lbfgs", lambda_reg=1.0)
     assert model.fit(EnsembleData(made.R, made.labels)).predict_proba(made.R).shape == (200, 2)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_a_bar_is_shown_where_somebody_can_see_it(monkeypatch, stream):
+    pytest.importorskip("tqdm")
+    made = make_ensemble(3, 60, random_state=0)
+    data = EnsembleData(made.R, made.labels)
+    monkeypatch.setattr(sys, "stderr", stream())
+    trainer(max_epochs=2, progress=True).fit(data)
+    assert ("joint descent" in sys.stderr.getvalue()) == (stream is Terminal)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    trainer(max_epochs=2, progress=True).fit(data)

@@ -79,3 +79,14 @@ def test_probabilities_are_calibrated_on_the_whole():
             scores = CFEnsembleClassifier().fit(flat(P), y).decision_function(flat(T))
             slopes.append(LogisticRegression(C=np.inf).fit(scores[:, None], truth).coef_[0, 0])
     assert 0.75 < np.median(slopes) < 1.3
+
+
+@pytest.mark.parametrize("name", ["german", "haberman", "pima", "saheart"])
+def test_where_little_can_be_learned_it_is_no_worse_than_the_average(name):
+    """The sets where the average is hardest to beat, over all folds: one alone is noise."""
+    folds = [
+        {who: clipped_loss(proba, truth) for who, proba in contenders(P, y, T).items()}
+        for P, y, T, truth in first_folds(name, 5)
+    ]
+    ours, mean = (np.mean([fold[who] for fold in folds]) for who in ("ours", "mean"))
+    assert ours < 1.02 * mean

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 import sklearn
 from counting_learners import CountedTree, Misbehaving, fits
+from joblib import parallel_config
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.ensemble import RandomForestClassifier, StackingClassifier
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
@@ -20,7 +22,7 @@ from sklearn.model_selection import (
     StratifiedKFold,
     TimeSeriesSplit,
 )
-from sklearn.naive_bayes import GaussianNB
+from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
@@ -221,6 +223,48 @@ def test_metadata_is_routed_to_those_who_ask():
         assert stack.ensemble_data_.fold_ids.max() == 2
 
 
+@pytest.mark.parametrize("cv", [3, [(np.arange(1, 285), np.arange(1))]], ids=["number", "list"])
+def test_groups_are_routed_to_the_default_final_estimator_and_to_folds_by_number(cv):
+    X, y, *_ = problem()
+    groups = np.arange(len(y)) // 5
+    if cv != 3:
+        halves = groups % 2 == 0, groups % 2 == 1
+        cv = [(np.flatnonzero(a), np.flatnonzero(b)) for a, b in (halves, halves[::-1])]
+    with sklearn.config_context(enable_metadata_routing=True):
+        stack = Stack([("tree", TREE)], cv=cv).fit(X, y, groups=groups)
+    folds = stack.ensemble_data_.fold_ids[0]
+    assert all(len(np.unique(folds[groups == g])) == 1 for g in np.unique(groups))
+
+
+@pytest.mark.parametrize(
+    "options", [{"n_jobs": 2}, {"time_limit": 60.0}], ids=["workers", "time limit"]
+)
+def test_the_configuration_of_scikit_learn_reaches_workers_and_threads(options):
+    X, y, *_ = problem()
+    weights = np.linspace(1, 5, len(y))
+    with parallel_config("threading"), sklearn.config_context(enable_metadata_routing=True):
+        silent = StandardScaler().set_fit_request(sample_weight=False)
+        asking = make_pipeline(silent, GaussianNB().set_fit_request(sample_weight=True))
+        final = LogisticRegression().set_fit_request(sample_weight=True)
+        found, expected = (
+            Stack([("bayes", asking)], final, cv=3, **how).fit(X, y, sample_weight=weights)
+            for how in (options, {})
+        )
+    assert found.ensemble_data_.failures == ()
+    np.testing.assert_array_equal(found.ensemble_data_.R, expected.ensemble_data_.R)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, partial(np.array, dtype=object), pd.Series])
+def test_documents_are_for_the_pipelines_that_count_their_words(kind):
+    words = np.random.default_rng(0).choice(["good", "bad", "fine"], (60, 4)).tolist()
+    X, y = kind([" ".join(row) for row in words]), np.array(["good" in row for row in words])
+    bases = [("bayes", make_pipeline(CountVectorizer(), MultinomialNB()))]
+    stack = Stack(bases, FAST, cv=3).fit(X, y)
+    assert stack.score(X, y) == StackingClassifier(bases, cv=3).fit(X, y).score(X, y) == 1
+    with pytest.raises(ValueError, match="passthrough=True appends X .* leave passthrough=False"):
+        Stack(bases, FAST, cv=3, passthrough=True).fit(X, y)
+
+
 def test_given_splits_are_the_inner_folds_of_the_final_estimator():
     X, y, *_ = problem()
     splits = [(train, test) for train, test in StratifiedKFold(4).split(X, y)]
@@ -271,6 +315,7 @@ def test_a_fitted_stack_survives_pickling():
         ({"cv": 1}, "cv must be an integer >= 2"),
         ({"estimators": []}, "at least one learner"),
         ({"estimators": [("a__b", TREE)]}, "without '__'"),
+        ({"estimators": [("cv", TREE)]}, "conflict with constructor arguments: .'cv'"),
     ],
 )
 def test_wrong_options_are_refused(options, message):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from joblib import delayed
+from sklearn import get_config
 
 from cfe_stack.adapters.cache import CacheWarning, DamagedEntryError, FoldCache
 from cfe_stack.adapters.fingerprints import FORMAT, Fingerprint, UncacheableError, library_versions
@@ -90,6 +91,8 @@ class Collection:
     def __post_init__(self) -> None:
         self._addresses = self._learner_addresses()
         self._store_errors: list[str] = []
+        # models may be fitted when the caller's configuration is another one
+        self._config = get_config()
 
     def run(self) -> None:
         """Read or fit everything that the matrix and the test predictions need."""
@@ -178,6 +181,7 @@ class Collection:
                 threads=threads,
                 on_error=settings.on_error,
                 time_limit=settings.time_limit,
+                config=self._config,
             )
             split = None if task.fold == ALL_ROWS else self.plan.splits[task.fold]
             return delayed(run_task)(

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import inspect
 import sys
+import tokenize
 import types
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -186,5 +187,5 @@ def _distribution_version(package: str) -> str | None:
 def _source(cls: type) -> str:
     try:
         return inspect.getsource(cls)
-    except (OSError, TypeError):
-        return ""
+    except (OSError, TypeError, SyntaxError, tokenize.TokenError):
+        return ""  # typed in, or its file has been changed since

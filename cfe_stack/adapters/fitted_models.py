@@ -37,15 +37,23 @@ class FittedModels(Mapping[str, Any]):
         self._tasks = dict(tasks)
         self._models = dict(present)
         self._failed = set(failed)
-        self._fit = fit
+        # what fits them holds the training rows, and is let go once nothing is missing
+        self._fit: Fit | None = fit if self._missing() else None
+        self._stored: dict[str, Any] | None = None
+
+    def _missing(self) -> list[Task]:
+        wanted = [task for tasks in self._tasks.values() for task in tasks]
+        return [t for t in wanted if t not in self._models and t not in self._failed]
 
     def _complete(self) -> dict[str, Any]:
-        wanted = [task for tasks in self._tasks.values() for task in tasks]
-        missing = [t for t in wanted if t not in self._models and t not in self._failed]
-        if missing:
+        if self._stored is not None:
+            return self._stored
+        missing = self._missing()
+        if missing and self._fit is not None:
             fitted = self._fit(missing)
             self._models |= fitted
             self._failed |= set(missing) - set(fitted)
+            self._fit = None
         found: dict[str, Any] = {}
         for name, tasks in self._tasks.items():
             models = tuple(self._models.get(task) for task in tasks)
@@ -66,8 +74,8 @@ class FittedModels(Mapping[str, Any]):
         return len(self._complete())
 
     def __repr__(self) -> str:
-        return f"FittedModels({list(self._tasks)})"
+        return f"FittedModels({list(self._tasks if self._stored is None else self._stored)})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __getstate__(self) -> dict[str, Any]:
         # what fits the missing ones holds the training data, which a file should not
-        return dict, (self._complete(),)
+        return {"_stored": self._complete()}

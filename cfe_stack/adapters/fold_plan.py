@@ -5,7 +5,6 @@ are drawn once, from a copy of the user's splitter whose random state is fixed.
 """
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit
 
-from cfe_stack.folds import check_cv_option
+from cfe_stack.splitters import check_cv_option, pinned, row_numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +95,7 @@ def plan_folds(cv: Any, X: Any, y: np.ndarray, groups: ArrayLike | None = None) 
     ordered = isinstance(cv, TimeSeriesSplit)
     given = pinned(cv).split(X, y, groups) if hasattr(cv, "split") else cv
     splits = tuple(
-        (_rows(train, n, fold, "training"), _rows(test, n, fold, "test"))
+        (row_numbers(train, n, fold, "training"), row_numbers(test, n, fold, "test"))
         for fold, (train, test) in enumerate(given)
     )
     for fold, (train, test) in enumerate(splits):
@@ -107,34 +106,6 @@ def plan_folds(cv: Any, X: Any, y: np.ndarray, groups: ArrayLike | None = None) 
                 f"instance row {both[0]}: its predictions would not be out-of-fold."
             )
     return FoldPlan(splits, _repeats(splits, n), ordered)
-
-
-def pinned(splitter: Any) -> Any:
-    """Return a copy of a splitter that draws the same folds in every run."""
-    copy = deepcopy(splitter)
-    # scikit-learn's splitters refuse a random state that they would not use
-    if getattr(copy, "random_state", 0) is None and getattr(copy, "shuffle", True):
-        copy.random_state = 0
-    return copy
-
-
-def _rows(part: ArrayLike, n: int, fold: int, name: str) -> np.ndarray:
-    rows = np.asarray(part)
-    if rows.dtype == bool and rows.shape == (n,):
-        rows = np.flatnonzero(rows)
-    if rows.ndim != 1 or rows.dtype.kind not in "iu" or not rows.size:
-        raise ValueError(
-            f"The {name} part of fold {fold} of cv must be a non-empty array of row indices or a "
-            f"mask of {n} rows; got shape {rows.shape} and type {rows.dtype}."
-        )
-    if rows.min() < 0 or rows.max() >= n:
-        row = rows.min() if rows.min() < 0 else rows.max()
-        raise ValueError(
-            f"The {name} part of fold {fold} of cv names row {row}; X has the rows 0 … {n - 1}."
-        )
-    if name == "test" and len(np.unique(rows)) < len(rows):
-        raise ValueError(f"The test part of fold {fold} of cv names a row twice.")
-    return rows.astype(np.int64)
 
 
 def _repeats(splits: Sequence[tuple[np.ndarray, np.ndarray]], n: int) -> np.ndarray:

@@ -6,12 +6,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from sklearn import config_context
 from sklearn.utils import _safe_indexing
 from threadpoolctl import ThreadpoolController
 
@@ -61,6 +62,8 @@ class Terms:
         Where the predictions are stored.
     home : int
         Process that planned the fit.
+    config : mapping
+        Scikit-learn's configuration, which neither workers nor threads inherit.
     """
 
     threads: int | None = None
@@ -72,6 +75,7 @@ class Terms:
     address: str | None = None
     test_address: str | None = None
     home: int = field(default_factory=os.getpid)
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +181,7 @@ def _fit_and_predict(
 ) -> Outcome:
     start = time.perf_counter()
     train, test = (np.arange(len(rows)), None) if split is None else split
-    with ExitStack() as limits:
+    with ExitStack() as limits, config_context(**terms.config):
         if terms.threads is not None:
             # BLAS takes its number of threads from the process: where several fits share this one,
             # the caller has set it

@@ -157,10 +157,10 @@ class XGBoostTrain(NativeBooster):
         stopping: dict[str, Any] = {}
         if watched is not None:
             X_stop, y_stop, weights_stop = watched
-            evaluation = xgboost.DMatrix(X_stop, y_stop, weight=weights_stop)
+            evaluation = _dmatrix(X_stop, y_stop, weight=weights_stop)
             stopping = {"evals": [(evaluation, "validation")], "verbose_eval": False}
             stopping["early_stopping_rounds"] = self.early_stopping_rounds
-        data = xgboost.DMatrix(X, codes, weight=weights)
+        data = _dmatrix(X, codes, weight=weights)
         return xgboost.train(settings, data, self.num_boost_round, **stopping)
 
 
@@ -210,6 +210,11 @@ class LightGBMTrain(NativeBooster):
         return lightgbm.train(settings, data, self.num_boost_round, **stopping)
 
 
+def _dmatrix(X: Any, *labels: Any, **options: Any) -> Any:
+    xgboost = import_extra("xgboost", extra="boosting")
+    return xgboost.DMatrix(X, *labels, enable_categorical=hasattr(X, "columns"), **options)
+
+
 def n_trees(booster: Any) -> int:
     """Return the number of rounds that a fitted booster should predict with.
 
@@ -243,7 +248,7 @@ def booster_proba(booster: Any, X: Any) -> np.ndarray:
     if hasattr(booster, "num_boosted_rounds"):
         xgboost = import_extra("xgboost", extra="boosting")
         if not isinstance(X, xgboost.DMatrix):
-            X = xgboost.DMatrix(X)
+            X = _dmatrix(X)
         output = booster.predict(X, iteration_range=(0, n_trees(booster)))
     else:
         output = booster.predict(X, num_iteration=n_trees(booster))

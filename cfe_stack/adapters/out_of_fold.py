@@ -83,7 +83,7 @@ def collect_out_of_fold(
     time_limit : float, default=None
         Seconds for one fit with its predictions.
     progress : bool, default=True
-        Whether to show a progress bar in a terminal (needs tqdm).
+        Show a progress bar on stderr, if that is a terminal (needs tqdm).
 
     Returns
     -------

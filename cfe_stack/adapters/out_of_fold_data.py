@@ -97,12 +97,12 @@ def assemble(work: Collection, instance_ids: np.ndarray | None = None) -> OutOfF
         if raw is None:
             continue
         if _is_margins(work, u):
-            scores[name] = _mean(raw)
+            scores[name] = mean_over_repeats(raw)
             raw, calibrators[name] = _calibrated(work, raw)
         coverage[u] = (~np.isnan(raw[:, :, 0])).sum(axis=0)
-        P[u] = _mean(raw)
+        P[u] = mean_over_repeats(raw)
         if spread is not None:
-            spread[u] = _deviation(raw, P[u])
+            spread[u] = deviation_over_repeats(raw, P[u])
     if not coverage.any():
         reasons = "\n".join(f"  {f.learner}, fold {f.fold}: {f.reason}" for f in work.failures)
         raise RuntimeError(f"No learner has any out-of-fold prediction:\n{reasons}")
@@ -170,8 +170,13 @@ def _calibrated(work: Collection, raw: np.ndarray) -> tuple[np.ndarray, ScoreCal
     return proba, ScoreCalibrator.fit(stacked[known], *repeated, n_classes)
 
 
-def _mean(raw: np.ndarray) -> np.ndarray:
-    """Return the mean over the first axis of what is there, NaN where nothing is."""
+def mean_over_repeats(raw: np.ndarray) -> np.ndarray:
+    """Return the mean over the first axis of what is there, NaN where nothing is.
+
+    Parameters
+    ----------
+    raw : ndarray of shape (n_repeats, n, w)
+    """
     if len(raw) == 1:
         return raw[0]
     count = (~np.isnan(raw)).sum(axis=0)
@@ -179,8 +184,15 @@ def _mean(raw: np.ndarray) -> np.ndarray:
         return np.where(count > 0, np.nansum(raw, axis=0) / count, np.nan)
 
 
-def _deviation(raw: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    return np.sqrt(_mean((raw - mean) ** 2))
+def deviation_over_repeats(raw: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Return the standard deviation over the first axis of what is there.
+
+    Parameters
+    ----------
+    raw : ndarray of shape (n_repeats, n, w)
+    mean : ndarray of shape (n, w)
+    """
+    return np.sqrt(mean_over_repeats((raw - mean) ** 2))
 
 
 def _per_fold(work: Collection) -> tuple[np.ndarray, np.ndarray]:
@@ -248,7 +260,7 @@ def _test_data(work: Collection, calibrators: Mapping[str, ScoreCalibrator]) -> 
                     else outcome.test_scores
                 )
         if parts:
-            P[u] = _mean(np.stack(parts))
+            P[u] = mean_over_repeats(np.stack(parts))
     return EnsembleData(
         P[:, :, 1] if n_classes == 2 else P,
         classifier_names=[learner.name for learner in work.learners],

@@ -19,16 +19,13 @@ from cfe_stack.adapters.learners import FittedLearner, UnusableOutputError, resp
 from cfe_stack.adapters.native_boosters import booster_proba
 from cfe_stack.adapters.training_rows import check_rows
 from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.suspicion import SuspiciousPredictionsError
 
 CLEARLY_BETTER = 4.0
 """Standard errors by which a model must beat unseeing copies before it is suspected."""
 CHECKED_ROWS = 2000
 """Rows, at most, on which copies are trained for the check."""
 _FLOOR = 1e-4
-
-
-class InSampleError(ValueError):
-    """A fitted model has probably been trained on the rows that it is to predict."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def predictions_of_fitted(
 
     Raises
     ------
-    InSampleError
+    SuspiciousPredictionsError
         If a model predicts the rows as well as a copy that was trained on them. Copies are trained
         on at most 2000 rows. Boosters cannot be copied; they are not checked.
     ValueError
@@ -120,7 +117,7 @@ def predictions_of_fitted(
         if not allow_suspicious:
             found = in_sample_evidence(model, rows, proba[np.arange(len(codes)), codes])
             if found is not None and found.suspicious:
-                raise InSampleError(
+                raise SuspiciousPredictionsError(
                     f"{name!r} has probably been trained on these rows: its log-loss on them is "
                     f"{found.model:.3f}; copies that have not seen them reach {found.held_out:.3f} "
                     f"(± {found.standard_error:.3f}), one that has {found.in_sample:.3f}. Pass "

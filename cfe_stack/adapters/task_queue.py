@@ -1,17 +1,16 @@
 """One flat queue of fits over joblib, the longest first, with a budget of threads."""
 
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, nullcontext
 from typing import Any
 
 from joblib import Parallel, effective_n_jobs, parallel
 from threadpoolctl import threadpool_limits
 
 from cfe_stack.adapters.fold_tasks import ALL_ROWS, Outcome, Task
-from cfe_stack.extras import MissingExtraError, import_extra
+from cfe_stack.extras import progress_bar
 
 Call = tuple[Callable[..., Outcome], tuple[Any, ...], dict[str, Any]]
 """A delayed call of joblib."""
@@ -124,47 +123,32 @@ def run_queue(
     workers = min(effective_n_jobs(n_jobs), len(tasks))
     # fits that share this process share its BLAS, whose threads are set for all of them at once
     limit = nullcontext() if threads is None else threadpool_limits(threads, user_api="blas")
-    with limit, _bar(len(tasks), progress) as bar:
-        if workers == 1:
-            for task in tasks:
-                function, args, kwargs = call(task, threads)
-                yield function(*args, **kwargs)
-                bar.update()
-            return
-        queue = LongestFirst(tasks, seconds, n_folds)
-        backend = parallel.get_active_backend()[0]
-        streams = getattr(backend, "supports_return_generator", False)
-        pool = Parallel(
-            n_jobs=workers,
-            return_as="generator_unordered" if streams else "list",
-            pre_dispatch=workers + 1,
-            batch_size=1,
-        )
-        for outcome in pool(call(task, threads) for task in queue):
-            queue.learn(outcome)
-            yield outcome
-            bar.update()
+    outcomes = _outcomes(tasks, call, workers, threads, LongestFirst(tasks, seconds, n_folds))
+    with limit, closing(outcomes):
+        yield from progress_bar(outcomes, len(tasks), "collect", progress, "fit")
 
 
-class _NoBar:
-    """Stands in for a progress bar."""
-
-    def __enter__(self) -> "_NoBar":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        return None
-
-    def update(self) -> None:
-        """Show nothing."""
-
-
-def _bar(total: int, progress: bool) -> Any:
-    """Return a progress bar, if one is wanted and somebody is looking."""
-    if not (progress and sys.stderr.isatty()):
-        return _NoBar()
-    try:
-        tqdm = import_extra("tqdm", extra="progress")
-    except MissingExtraError:
-        return _NoBar()
-    return tqdm.tqdm(total=total, unit="fit")
+def _outcomes(
+    tasks: Sequence[Task],
+    call: Callable[[Task, int | None], Call],
+    workers: int,
+    threads: int | None,
+    queue: LongestFirst,
+) -> Generator[Outcome, None, None]:
+    """Yield outcomes as they come in; a single worker takes the tasks as they stand."""
+    if workers == 1:
+        for task in tasks:
+            function, args, kwargs = call(task, threads)
+            yield function(*args, **kwargs)
+        return
+    backend = parallel.get_active_backend()[0]
+    streams = getattr(backend, "supports_return_generator", False)
+    pool = Parallel(
+        n_jobs=workers,
+        return_as="generator_unordered" if streams else "list",
+        pre_dispatch=workers + 1,
+        batch_size=1,
+    )
+    for outcome in pool(call(task, threads) for task in queue):
+        queue.learn(outcome)
+        yield outcome

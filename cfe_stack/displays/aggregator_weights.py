@@ -16,6 +16,7 @@ from cfe_stack.displays.reading import final_estimator_of, names_of, read
 from cfe_stack.displays.rows import Rows
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.extras import progress_bar
+from cfe_stack.layout import stacked_columns
 
 
 class AggregatorWeightsDisplay(Display):
@@ -127,12 +128,14 @@ class AggregatorWeightsDisplay(Display):
         data = read(estimator, X, y, names).data
         if not (data.labels >= 0).any():
             raise ValueError("The bootstrap refits the estimator and needs y.")
-        columns, settings = (X, {}) if not isinstance(X, EnsembleData) else _columns(data)
+        columns, template = X, clone(estimator)
+        if isinstance(X, EnsembleData):
+            columns, layout = stacked_columns(data)
+            template.set_params(layout=layout, passthrough=None)
         target = _targets(data) if y is None else y
         frequency = data.frequencies if sample_weight is None else np.asarray(sample_weight, float)
         random = check_random_state(random_state)
         draws = [_redraw(data.labels, frequency, random) for _ in range(n_bootstrap)]
-        template = clone(estimator).set_params(**settings)
         refits = Parallel(n_jobs=n_jobs, return_as="generator")(
             delayed(_refit)(template, columns, target, draw) for draw in draws
         )
@@ -191,15 +194,6 @@ class AggregatorWeightsDisplay(Display):
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=8)
         rows.name(ax, self.names, "sum")
         return self._drawn_on(ax)
-
-
-def _columns(data: EnsembleData) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return the columns of an ensemble matrix, and the layout they come in."""
-    R = data.R
-    if data.C is not None:
-        R = np.where((data.C > 0) if R.ndim == 2 else (data.C > 0)[:, :, None], R, np.nan)
-    flat = R.T if R.ndim == 2 else R.transpose(1, 0, 2).reshape(data.n_instances, -1)
-    return flat, {"layout": "class1" if R.ndim == 2 else "blocks", "passthrough": None}
 
 
 def _targets(data: EnsembleData) -> np.ndarray:

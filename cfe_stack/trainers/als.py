@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from cfe_stack import objective
 from cfe_stack.aggregators import Aggregator, Solver, make_aggregator
 from cfe_stack.confidence import Adaptive, ConfidenceName, make_confidence
+from cfe_stack.cut_short import unchanged_if_cut_short
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.extras import progress_bar
 from cfe_stack.link import LinkName
@@ -237,6 +238,7 @@ class CFEnsembleTrainer(BaseTrainer):
         self.random_state = random_state
         self.verbose, self.progress = verbose, progress
 
+    @unchanged_if_cut_short()
     def fit(self, data: EnsembleData, y: None = None) -> Self:
         """Learn factors and aggregator.
 

@@ -17,6 +17,7 @@ from cfe_stack.ensemble_data import Block, EnsembleData, default_names, observed
 from cfe_stack.link import make_link
 from cfe_stack.losses import FocalLoss, Schedule, prior_log_odds, probabilities
 from cfe_stack.meta_features import warn_about_count, warn_about_missing
+from cfe_stack.persistence import Stamped
 from cfe_stack.trainers.collapse import collapse_symptom, plain_average
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.history import TrainingHistory
@@ -86,7 +87,7 @@ def spectral_factors(model: FactorModel, data: EnsembleData) -> np.ndarray:
     return factors
 
 
-class BaseTrainer(BaseEstimator):
+class BaseTrainer(Stamped, BaseEstimator):
     """Parameters, checks and predictions that do not depend on how the factors are found."""
 
     history_: TrainingHistory

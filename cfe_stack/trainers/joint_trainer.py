@@ -12,8 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 from cfe_stack import objective
 from cfe_stack.aggregators import Aggregator, GatedPoolAggregator, make_aggregator
 from cfe_stack.confidence import ConfidenceName, make_confidence
+from cfe_stack.cut_short import unchanged_if_cut_short
 from cfe_stack.ensemble_data import EnsembleData
-from cfe_stack.extras import import_extra
+from cfe_stack.extras import import_extra, progress_bar
 from cfe_stack.link import LinkName
 from cfe_stack.losses import ClassWeight, FocalLoss, Schedule, probabilities
 from cfe_stack.trainers.base import (
@@ -107,7 +108,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
     compile : bool, default=False
         Compile the objective with ``torch.compile``; worth its start-up time on large data only.
     progress : bool, default=False
-        Show a progress bar (needs tqdm).
+        Show a progress bar on stderr, if that is a terminal (needs tqdm).
     random_state : int, RandomState or None, default=None
         Seed of random factors and of the batches.
     verbose : int, default=0
@@ -224,6 +225,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         self.random_state = random_state
         self.verbose = verbose
 
+    @unchanged_if_cut_short()
     def fit(self, data: EnsembleData, y: None = None) -> Self:
         """Learn factors and aggregator.
 
@@ -260,11 +262,9 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         if absent.any():
             found.Y[:, absent] = self.factor_model_.fold_in(data)[:, absent]
         self.instance_factors_ = found.Y
+        parts = [slice(k, k + STRETCH) for k in range(0, data.n_instances, STRETCH)]
         self.transductive_proba_ = np.concatenate(
-            [
-                probabilities(self._scores(found.Y[:, k : k + STRETCH], predicted[k : k + STRETCH]))
-                for k in range(0, data.n_instances, STRETCH)
-            ]
+            [probabilities(self._scores(found.Y[:, k], predicted[k])) for k in parts]
         )
         self._warn_if_collapsed(data, supervision)
         return self
@@ -335,7 +335,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
 
     def _epochs(self) -> Iterable[int]:
         epochs = range(self.max_epochs)
-        return import_extra("tqdm", extra="progress").tqdm(epochs) if self.progress else epochs
+        return progress_bar(epochs, self.max_epochs, "joint descent", self.progress, "epoch")
 
     def _warn_not_converged(self) -> None:
         warnings.warn(

@@ -1,0 +1,181 @@
+"""Faults while predictions are collected: what is finished stays, and what failed is named."""
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from counting_learners import CountedTree, fits
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.datasets import load_iris
+from sklearn.naive_bayes import GaussianNB
+
+from cfe_stack import CFEStackingClassifier, MissingPredictionsWarning, collect_out_of_fold
+from cfe_stack.adapters.cache import CacheWarning
+from cfe_stack.adapters.collection import FailedLearnerWarning
+
+X, Y = load_iris(return_X_y=True)
+QUIET = {"refit": None, "progress": False}
+
+
+class Odd(GaussianNB):
+    """Naive Bayes that names its classes as it likes."""
+
+    def __init__(self, how="backwards"):
+        super().__init__()
+        self.how = how
+
+    def fit(self, X, y, sample_weight=None):
+        super().fit(X, y, sample_weight)
+        self.inner_ = self.classes_
+        if self.how == "backwards":
+            self.classes_ = self.inner_[::-1]
+        if self.how == "floats":
+            self.classes_ = self.inner_.astype(float)
+        if self.how == "strange":
+            self.classes_ = self.inner_ + 7
+        if self.how == "twice":
+            self.classes_ = np.array([self.inner_[0], self.inner_[0], self.inner_[1]])
+        return self
+
+    def predict_proba(self, X):
+        named, self.classes_ = self.classes_, self.inner_
+        proba = super().predict_proba(X)
+        self.classes_ = named
+        return proba[:, ::-1] if self.how == "backwards" else proba
+
+
+class Faulty(ClassifierMixin, BaseEstimator):
+    """A learner that does something terrible in its fits, until a file says that it is mended."""
+
+    def __init__(self, how="exit", mended=None):
+        self.how, self.mended = how, mended
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        if os.path.exists(self.mended):
+            return self
+        if self.how == "exit":
+            time.sleep(0.3)  # the others are finished by then
+            os._exit(9)
+        raise {"memory": MemoryError, "interrupt": KeyboardInterrupt}[self.how]("out of it")
+
+    def predict_proba(self, X):
+        return np.full((len(X), len(self.classes_)), 1 / len(self.classes_))
+
+
+@pytest.mark.parametrize("labels", [Y, Y.astype(float), 10.0 * Y - 5, np.array(list("abc"))[Y]])
+@pytest.mark.parametrize("how", ["backwards", "floats"])
+def test_columns_go_where_the_learner_says_and_labels_may_be_floats(how, labels):
+    if how == "floats" and labels.dtype.kind == "U":
+        return
+    plain = collect_out_of_fold([("bayes", GaussianNB())], X, Y, **QUIET)
+    odd = collect_out_of_fold([("bayes", Odd(how))], X, labels, **QUIET)
+    np.testing.assert_allclose(odd.R, plain.R)
+    np.testing.assert_array_equal(odd.classes, np.unique(labels))
+
+
+@pytest.mark.parametrize("how", ["strange", "twice"])
+def test_classes_that_were_never_given_are_a_named_failure(how):
+    bases = [("fine", GaussianNB()), ("odd", Odd(how))]
+    with pytest.warns(FailedLearnerWarning, match="'odd' failed in fold 0, .*missing: "):
+        data = collect_out_of_fold(bases, X, Y, **QUIET)
+    assert np.isnan(data.R[1]).all()
+    assert np.isfinite(data.R[0]).all()
+
+
+def test_a_learner_without_memory_is_named_and_the_others_are_there(tmp_path):
+    bases = [("hungry", Faulty("memory", str(tmp_path / "mended"))), ("fine", GaussianNB())]
+    message = "'hungry' failed .*MemoryError: out of it"
+    with (
+        pytest.warns(MissingPredictionsWarning, match=r"\[0\] have no prediction"),
+        pytest.warns(FailedLearnerWarning, match=message),
+    ):
+        score = CFEStackingClassifier(bases, progress=False).fit(X, Y).score(X, Y)
+    assert score > 0.9
+
+
+@pytest.mark.parametrize("limit", [None, 60.0])
+def test_after_an_interrupt_finished_folds_are_read(tmp_path, limit):
+    log, mended = str(tmp_path / "log"), str(tmp_path / "mended")
+    bases = [("tree", CountedTree(log)), ("stop", Faulty("interrupt", mended))]
+    options = {"memory": tmp_path / "cache", "time_limit": limit} | QUIET
+    with pytest.raises(KeyboardInterrupt):
+        collect_out_of_fold(bases, X, Y, **options)
+    assert fits(log) == 5
+    Path(mended).touch()
+    data = collect_out_of_fold(bases, X, Y, **options)
+    assert fits(log) == 5
+    assert data.n_missing == 0
+    plain = collect_out_of_fold(bases[:1], X, Y, **QUIET)
+    np.testing.assert_array_equal(data.R[0], plain.R[0])
+
+
+# loky's workers import what they unpickle: the learners have to be importable there
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from cfe_stack import collect_out_of_fold
+from test_faults import QUIET, X, Y, CountedTree, Faulty, fits
+
+log, cache, mended = sys.argv[2:5]
+bases = [("tree", CountedTree(log)), ("lost", Faulty("exit", mended))]
+try:
+    collect_out_of_fold(bases, X, Y, memory=cache, n_jobs=2, **QUIET)
+except TerminatedWorkerError:
+    print("lost", fits(log))
+open(mended, "w").close()
+before = fits(log)
+data = collect_out_of_fold(bases, X, Y, memory=cache, **QUIET)
+print("mended", fits(log), data.n_missing)
+"""
+
+
+def test_a_lost_worker_of_loky_is_an_error_and_costs_no_finished_fold(tmp_path):
+    files = [str(tmp_path / name) for name in ("log", "cache", "mended")]
+    command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), *files]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    (first, done), (second, total, missing) = (line.split() for line in run.stdout.splitlines())
+    assert (first, second, missing) == ("lost", "mended", "0")
+    assert 1 <= int(done) <= 5
+    # a fit may be lost between its end and its storing, with the worker that ran it
+    assert int(total) <= 5 + 2
+
+
+@pytest.mark.parametrize("step", [-3600.0, 1e9, 0.0])
+def test_a_clock_that_jumps_changes_no_prediction(monkeypatch, tmp_path, step):
+    bases = [("tree", CountedTree()), ("bayes", GaussianNB())]
+    plain = collect_out_of_fold(bases, X, Y, **QUIET)
+    ticks = itertools.count()
+
+    def jumping():
+        return 1e9 + step * next(ticks)
+
+    monkeypatch.setattr(time, "time", jumping)
+    monkeypatch.setattr(time, "perf_counter", jumping)
+    for options in ({}, {"memory": tmp_path}, {"memory": tmp_path}):
+        with joblib.parallel_config("threading", n_jobs=2):
+            data = collect_out_of_fold(bases, X, Y, time_limit=30.0, **options, **QUIET)
+        np.testing.assert_array_equal(data.R, plain.R)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of directories are POSIX")
+def test_a_directory_without_permission_loses_nothing(tmp_path, monkeypatch):
+    """Root may write everywhere, so the refusal is what the system says and not a real mode."""
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.warns(CacheWarning, match="5 prediction.s. could not be stored.*Permission"):
+        data = collect_out_of_fold(
+            [("bayes", GaussianNB())], X, Y, memory=tmp_path / "new", **QUIET
+        )
+    assert data.n_missing == 0
