@@ -267,7 +267,7 @@ def _about_missing(contenders: Sequence[Contender]) -> list[str]:
     ways: dict[str, list[str]] = defaultdict(list)
     for contender in contenders:
         ways[contender.missing].append(contender.name)
-    return [f"Missing cells: {way} ({'; '.join(names)})." for way, names in ways.items()]
+    return [f"Missing cells ({'; '.join(names)}): {way}." for way, names in ways.items()]
 
 
 def _held_out(results: Sequence[FoldOutcome]) -> dict[str, HeldOut]:

@@ -290,7 +290,11 @@ def _stored_problems(paths: list[Path]) -> list[Problem]:
         if path.is_dir():
             found = sorted(path.glob("*.npz"))
             if not found:
-                raise ValueError(f"{path} holds no NAME.npz.")
+                raise ValueError(
+                    f"{path} holds no NAME.npz, one for each data set. A folder with one file for "
+                    "each model is for `cfe-stack compare --oof DIR --target FILE:COLUMN`, or for "
+                    "read_predictions of cfe_stack.adapters.files."
+                )
             files += found
         else:
             files.append(path)

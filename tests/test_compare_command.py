@@ -125,7 +125,9 @@ def test_input_is_asked_for(given, capsys):
 def test_mistakes_in_files_are_one_line_and_exit_code_1(predictions, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["compare", str(tmp_path / "empty")]) == 1
-    assert f"{tmp_path / 'empty'} holds no NAME.npz" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f"{tmp_path / 'empty'} holds no NAME.npz" in err
+    assert "`cfe-stack compare --oof DIR --target FILE:COLUMN`" in err
     file = sorted((tmp_path / "oof").iterdir())[0]
     file.write_text("customer,p\n500,1.5\n")
     assert main([*predictions, *QUICK]) == 1
