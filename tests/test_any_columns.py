@@ -57,7 +57,7 @@ def tables(draw):
     return np.where(holes, np.nan, P), codes
 
 
-@settings(FIXED, max_examples=200)
+@settings(FIXED, max_examples=80)
 @given(
     made=tables(),
     container=st.sampled_from(sorted(CONTAINERS)),
