@@ -12,6 +12,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+LARGEST = 1e100
+"""Margins beyond count as this large."""
+
 
 @dataclass(frozen=True, eq=False)
 class ScoreCalibrator:
@@ -44,7 +47,7 @@ class ScoreCalibrator:
         n_classes : int
         """
         counts = np.bincount(codes, weights, minlength=n_classes) + 1 / n_classes
-        rows = ~np.isnan(columns).any(axis=1)
+        columns, rows = _bounded(columns), ~np.isnan(columns).any(axis=1)
         if len(np.unique(codes[rows])) < 2:
             return cls(None, counts / counts.sum())
         # Newton's method reaches the optimum to rounding, so that equal data give equal models
@@ -60,7 +63,7 @@ class ScoreCalibrator:
     def predict_proba(self, columns: np.ndarray) -> np.ndarray:
         """Return probabilities (n, n_classes); rows with a missing score are NaN."""
         proba = np.full((len(columns), len(self.prior)), np.nan)
-        rows = ~np.isnan(columns).any(axis=1)
+        columns, rows = _bounded(columns), ~np.isnan(columns).any(axis=1)
         if self.model is None:
             proba[rows] = self.prior
         elif rows.any():
@@ -69,6 +72,11 @@ class ScoreCalibrator:
             proba[rows] = self.prior
             proba[np.ix_(rows, seen)] = self.model.predict_proba(columns[rows]) * (1 - unseen)
         return proba
+
+
+def _bounded(columns: np.ndarray) -> np.ndarray:
+    """Return scores whose squares can be summed."""
+    return np.clip(columns, -LARGEST, LARGEST)
 
 
 def cross_fitted(

@@ -110,3 +110,12 @@ def test_no_label_touches_its_own_row():
     rest = folds != 2
     model = ScoreCalibrator.fit(columns[rest], codes[rest], np.ones(rest.sum()), 3)
     np.testing.assert_array_equal(proba[~rest], model.predict_proba(columns[~rest]))
+
+
+def test_margins_whose_squares_overflow_are_calibrated():
+    rng = np.random.default_rng(0)
+    codes = np.arange(60) % 2
+    columns = ((2 * codes - 1 + rng.normal(size=60)) * 1e300)[:, None]
+    proba = ScoreCalibrator.fit(columns, codes, np.ones(60), 2).predict_proba(columns)
+    assert np.isfinite(proba).all()
+    assert proba[codes == 1, 1].mean() > 0.6

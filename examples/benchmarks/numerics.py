@@ -62,11 +62,12 @@ def long_sum(n_terms: int) -> tuple[float, float]:
     """Return relative errors of our normal equations and of one running sum in float32."""
     equations, Y = ClassifierEquations.empty(1, 1, 1), np.full((1, BLOCK), 0.1, np.float32)
     C = np.ones((1, BLOCK), np.float32)
-    running, term, n_blocks = np.float32(0), np.float32(0.1) ** 2, n_terms // BLOCK
+    n_blocks, running = n_terms // BLOCK, np.zeros((), np.float32)
+    total = np.float32(BLOCK * 0.1**2)
     for _ in range(n_blocks):
         equations.add(Y, C, weigh(C, Y))
         # what a sum in single precision would add up, block after block
-        running += np.float32(BLOCK) * term
+        running += total
     exact = float(np.float32(0.1)) ** 2 * BLOCK * n_blocks
     return abs(float(equations.gram[0, 0]) / exact - 1), abs(float(running) / exact - 1)
 
