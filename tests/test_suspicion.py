@@ -61,7 +61,7 @@ def test_honest_columns_are_left_alone(predictions):
         assert suspicious_columns(data, test) == []
 
 
-@pytest.mark.parametrize("bad", OVERFITTING)
+@pytest.mark.parametrize("bad", sorted(OVERFITTING))
 @pytest.mark.parametrize("with_labels", [False, True])
 def test_one_in_sample_column_is_found(predictions, bad, with_labels):
     columns = list(predictions["honest"])
