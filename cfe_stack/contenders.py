@@ -26,6 +26,8 @@ from cfe_stack.extras import import_extra
 from cfe_stack.layout import side_by_side
 from cfe_stack.link import DEFAULT_CLIP, make_link
 from cfe_stack.trainers.als import CFEnsembleTrainer
+from cfe_stack.trainers.base import BaseTrainer
+from cfe_stack.trainers.joint_trainer import CFEnsemblePyTorchTrainer
 
 Predict = Callable[[EnsembleData, EnsembleData], np.ndarray]
 
@@ -178,12 +180,17 @@ def _selected(name: str, train: EnsembleData, test: EnsembleData) -> np.ndarray:
     return proba
 
 
-def _published_als(train: EnsembleData, test: EnsembleData) -> np.ndarray:
+def _published(trainer: BaseTrainer, train: EnsembleData, test: EnsembleData) -> np.ndarray:
     """Return what the sources' procedure predicts: test rows are columns without a label."""
     R = np.concatenate([train.R, test.R], axis=1).astype(float)
     labels = np.concatenate([train.labels, np.full(test.n_instances, -1)])
-    trainer = CFEnsembleTrainer(tol=0, init_prior=False, random_state=0)
-    return trainer.fit(EnsembleData(R, labels)).transductive_proba_[train.n_instances :]
+    return clone(trainer).fit(EnsembleData(R, labels)).transductive_proba_[train.n_instances :]
+
+
+PUBLISHED_ALS = CFEnsembleTrainer(tol=0, init_prior=False, random_state=0)
+PUBLISHED_TORCH = CFEnsemblePyTorchTrainer(
+    max_epochs=100, tol=0, instance_factors="free", init_prior=False, random_state=0
+)
 
 
 def _estimated(model: Any, train: EnsembleData, test: EnsembleData) -> np.ndarray:
@@ -219,6 +226,7 @@ def fit_predict(model: Any, A: np.ndarray, B: np.ndarray, train: EnsembleData) -
 
 
 OURS = "CF-Ensemble"
+_TRANSDUCTIVE = "transductive: sees the held-out rows, without labels, while it is fitted"
 _IN_DECISION_SPACE = "neighbours are rows with similar predictions, as there are no features"
 
 
@@ -267,20 +275,29 @@ CONTENDERS: dict[str, Contender] = {
         ),
         Contender(
             "published ALS",
-            _published_als,
+            partial(_published, PUBLISHED_ALS),
             AS_THEY_ARE,
-            remark="transductive: sees the held-out rows, without labels, while it is fitted",
+            remark=_TRANSDUCTIVE,
+        ),
+        Contender(
+            "published PyTorch",
+            partial(_published, PUBLISHED_TORCH),
+            AS_THEY_ARE,
+            remark=_TRANSDUCTIVE,
         ),
         _ours("weighted", aggregator="weighted"),
         _ours("log_pool", aggregator="log_pool"),
         _ours("gated_pool", aggregator="gated_pool"),
         _ours("signed_pool", aggregator="signed_pool"),
+        _ours("linear_pool", aggregator="linear_pool"),
+        _ours("auto, PyTorch factors", trainer="pytorch"),
         _ours(OURS),
     )
 }
 """Every contender that is built in, by name."""
 _ON_REQUEST = (
-    "hill climbing, negative", "published ALS", "weighted", "log_pool", "gated_pool", "signed_pool",
+    "hill climbing, negative", "published ALS", "published PyTorch", "weighted", "log_pool",
+    "gated_pool", "signed_pool", "linear_pool", "auto, PyTorch factors",
 )  # fmt: skip
 USUAL = tuple(name for name in CONTENDERS if name not in _ON_REQUEST)
 """Those that are compared where nothing else is said: what people use, and the default of ours."""
