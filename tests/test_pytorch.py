@@ -187,8 +187,8 @@ def test_large_data_are_read_batch_by_batch(factors, tmp_path, monkeypatch):
     monkeypatch.setattr("cfe_stack.trainers.pytorch.KEPT_CELLS", 0)
     read, block_of = [], EnsembleData.block_of
 
-    def counting(data, rows):
-        block = block_of(data, rows)
+    def counting(data, rows, start=0):
+        block = block_of(data, rows, start)
         read.append(len(block.labels))
         return block
 
