@@ -175,7 +175,7 @@ def test_bad_input_is_refused_with_what_was_given_and_what_is_allowed(call, mess
 
 
 def test_unknown_trainer_data_is_refused():
-    trainer = CFEnsembleTrainer(latent_dim=2, max_iter=200).fit(LABELLED)
+    trainer = CFEnsembleTrainer(latent_dim=2, max_iter=200, random_state=0).fit(LABELLED)
     with pytest.raises(ValueError, match="3 classifiers.* fitted on 4 classifiers"):
         trainer.predict_proba(R[:3])
     with pytest.raises(ValueError, match="3 classes.* fitted on 4 classifiers and 2 classes"):

@@ -96,4 +96,6 @@ def test_healthy_fits_are_silent(n_classes, seed):
     data = EnsembleData(made.R, made.labels)
     with warnings.catch_warnings():
         warnings.simplefilter("error", CollapsedAggregatorWarning)
-        CFEnsembleTrainer(aggregator_solver="converged", max_iter=20, tol=0).fit(data)
+        CFEnsembleTrainer(aggregator_solver="converged", max_iter=20, tol=0, random_state=0).fit(
+            data
+        )

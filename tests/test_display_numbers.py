@@ -68,7 +68,9 @@ def test_weights_are_read_without_rows(fitted):
 
 def test_a_stack_keeps_no_columns_to_resample(fitted):
     _, P, y, R = fitted
-    trainer = CFEnsembleTrainer(latent_dim=2, aggregator_type="mean").fit(EnsembleData(R, y))
+    trainer = CFEnsembleTrainer(latent_dim=2, aggregator_type="mean", random_state=0).fit(
+        EnsembleData(R, y)
+    )
     with pytest.raises(TypeError, match="a CFEnsembleTrainer does not keep"):
         AggregatorWeightsDisplay.from_estimator(trainer, P, y)
 

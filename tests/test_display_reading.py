@@ -92,7 +92,9 @@ def test_names_come_from_columns_arguments_and_data():
 def test_a_trainer_is_read():
     _, y, R = stacked(4, 80)
     data = EnsembleData(R, y)
-    trainer = CFEnsembleTrainer(latent_dim=2, aggregator_type="log_pool", max_iter=300).fit(data)
+    trainer = CFEnsembleTrainer(
+        latent_dim=2, aggregator_type="log_pool", max_iter=300, random_state=0
+    ).fit(data)
     reading = read(trainer, data)
     np.testing.assert_allclose(reading.predict_proba(), trainer.predict_proba(data))
     spread = np.square(reading.model.fold_in(reading.data)).mean(axis=1)

@@ -120,9 +120,10 @@ def test_the_objective_agrees_in_whole_and_in_parts(kind, n_classes, gamma):
     labels[::3] = -1
     data = EnsembleData(made.R, labels, sample_weight=np.arange(40) % 3 + 0.0)
     trainer = CFEnsemblePyTorchTrainer(latent_dim=2, link="logit", standardize=True)
-    model = CFEnsembleTrainer(latent_dim=2, link="logit", standardize=True, max_iter=1, tol=0).fit(
-        data
+    start = CFEnsembleTrainer(
+        latent_dim=2, link="logit", standardize=True, max_iter=1, tol=0, random_state=0
     )
+    model = start.fit(data)
     supervision = Supervision.of(trainer, data)
     arrays = JointArrays.of(data, model.factor_model_, supervision, "float64")
     rng = np.random.default_rng(0)
