@@ -67,7 +67,8 @@ def make_block(
         if (C == 0).any():
             R = np.where((C == 0) if R.ndim == 2 else (C == 0)[:, :, None], np.nan, R)
     weights = np.ones(R.shape[1]) if sample_weight is None else sample_weight
-    return Block(start, start + R.shape[1], R, labels, C, weights, known_complete)
+    codes = labels.astype(np.int64, copy=False)
+    return Block(start, start + R.shape[1], R, codes, C, weights, known_complete)
 
 
 def blocks_of_chunk(

@@ -16,6 +16,9 @@ REPEAT_BELOW = 2000
 MOST_REPEATS = 3
 """… but never more often than this."""
 
+CELLS_AT_ONCE = 1 << 14
+"""Cells that are hashed at a time: they and what is made of them stay in the cache."""
+
 _MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
@@ -41,16 +44,28 @@ def content_keys(P: np.ndarray, seed: int = 0) -> np.ndarray:
     -------
     ndarray of shape (n,), uint64
     """
-    cells = np.ascontiguousarray(P, dtype=np.float64).reshape(len(P), -1) + 0.0  # −0 becomes 0
-    cells[np.isnan(cells)] = np.nan
-    bits = cells.view(np.uint64)
+    salt = _mix(np.array([seed + 1], dtype=np.uint64))
+    size = max(1, CELLS_AT_ONCE // max(P[:1].size, 1))
+    parts = [slice(start, start + size) for start in range(0, len(P), size)]
+    keys, columns = np.empty(len(P), dtype=np.uint64), np.zeros(P[:1].size, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        salted = bits + _mix(np.array([seed + 1], dtype=np.uint64))
         # rows of few different values need to know which column holds which: a column is called
         # by what it holds
-        rows = _mix(salted).sum(axis=1, keepdims=True, dtype=np.uint64)
-        columns = _mix(salted ^ rows).sum(axis=0, dtype=np.uint64)
-        return _mix(_mix(salted ^ columns).sum(axis=1, dtype=np.uint64))
+        for part in parts:
+            salted = _bits(P[part]) + salt
+            rows = _mix(salted).sum(axis=1, keepdims=True, dtype=np.uint64)
+            columns += _mix(salted ^ rows).sum(axis=0, dtype=np.uint64)
+        for part in parts:
+            salted = _bits(P[part]) + salt
+            keys[part] = _mix(_mix(salted ^ columns).sum(axis=1, dtype=np.uint64))
+    return keys
+
+
+def _bits(P: np.ndarray) -> np.ndarray:
+    """Return the cells of some rows as integers (n, p) that are equal where the cells are."""
+    cells = np.ascontiguousarray(P, dtype=np.float64).reshape(len(P), -1) + 0.0  # −0 becomes 0
+    cells[np.isnan(cells)] = np.nan
+    return cells.view(np.uint64)
 
 
 def stratified_folds(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import expit, logsumexp
+from scipy.special import expit
 
 DEFAULT_DELTA = 1e-3
 """Smoothing constant of the focal loss for 0 < gamma < 1 (van Leeuwen et al., 2025)."""
@@ -171,9 +171,11 @@ def margin_directions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     if scores.ndim == 1:
         return np.where(labels == 1, 1.0, -1.0)
     rows = np.arange(len(scores))
-    others = scores.copy()
-    others[rows, labels] = -np.inf
-    directions = -np.exp(others - logsumexp(others, axis=1, keepdims=True))
+    directions = scores.copy(order="K")
+    directions[rows, labels] = -np.inf
+    directions -= directions.max(axis=1, keepdims=True)
+    np.exp(directions, out=directions)
+    directions /= -directions.sum(axis=1, keepdims=True)
     directions[rows, labels] = 1.0
     return directions
 

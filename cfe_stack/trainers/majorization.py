@@ -25,9 +25,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from cfe_stack.aggregators import WeightedAggregator, with_intercepts
+from cfe_stack.aggregators import WeightedAggregator, held
 from cfe_stack.ensemble_data import Block, EnsembleData
 from cfe_stack.losses import FocalLoss, margin_directions, margins
+from cfe_stack.pool_design import PoolDesign
 from cfe_stack.trainers.base import BaseTrainer
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.normal_equations import ClassifierEquations, solve_instances, unpack, weigh
@@ -110,19 +111,17 @@ class MajorizedAggregator(WeightedAggregator):
         self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
     ) -> None:
         """Lower the weighted loss in closed form."""
-        features = features[:]
-        design, m = with_intercepts(features), features.shape[-1]
+        design, m = PoolDesign(held(features)), len(self.weights_)
+        theta = np.append(self.weights_, self.intercept_)
         for _ in range(BOUND_STEPS):
-            scores = self.scores(features)
-            curvature = weights * bound_curvature(scores, loss)
-            gradient = loss_gradient(scores, labels, loss)
-            axes = design.reshape(len(design), -1, design.shape[-1])
-            hessian = np.einsum("n,nkp,nkq->pq", curvature, axes, axes, optimize=True)
-            slope = np.einsum("n,nk,nkp->p", weights, gradient.reshape(len(axes), -1), axes)
-            step = np.linalg.lstsq(hessian, slope, rcond=1e-12)[0]
-            self.weights_ = self.weights_ - step[:m]
-            moved = self.intercept_ - step[m:]
-            self.intercept_ = float(moved[0]) if features.ndim == 2 else moved
+            scores = design.scores(theta)
+            each = weights if scores.ndim == 1 else weights[:, None]
+            curvature = (weights * bound_curvature(scores, loss)).reshape(each.shape)
+            hessian = design.gram(np.broadcast_to(curvature, scores.shape))
+            slope = design.transposed(each * loss_gradient(scores, labels, loss))
+            theta = theta - np.linalg.lstsq(hessian, slope, rcond=1e-12)[0]
+        self.weights_ = theta[:m]
+        self.intercept_ = float(theta[m]) if np.ndim(self.intercept_) == 0 else theta[m:]
 
 
 @dataclass(frozen=True, eq=False)
