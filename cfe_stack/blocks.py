@@ -9,6 +9,8 @@ import numpy as np
 
 Result = TypeVar("Result")
 
+LABELS_AT_ONCE = 1 << 18
+
 
 @dataclass(frozen=True)
 class Block:
@@ -50,6 +52,21 @@ def observed(R: np.ndarray) -> np.ndarray:
     """Return the mask (n_classifiers, n_instances) of cells that hold a prediction."""
     present = ~np.isnan(R)
     return present if R.ndim == 2 else present.all(axis=2)
+
+
+def labelled(labels: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
+    """Return the instances (k,), int, with a label and a positive sample weight, if any is given.
+
+    They are looked for in runs: where few are labelled, no array of all instances is made.
+    """
+    found = []
+    for start in range(0, len(labels), LABELS_AT_ONCE):
+        here = slice(start, start + LABELS_AT_ONCE)
+        known = labels[here] >= 0
+        if sample_weight is not None:
+            known &= sample_weight[here] > 0
+        found.append(start + np.flatnonzero(known))
+    return np.concatenate(found)
 
 
 def make_block(

@@ -126,7 +126,10 @@ def check_labels(
             "is None."
         )
     y = column_or_1d(y, warn=True)
-    missing = np.array([is_missing(v) for v in y.tolist()], dtype=bool)
+    if y.dtype.kind in "fiub":
+        missing = np.isnan(y)
+    else:
+        missing = np.array([is_missing(v) for v in y.tolist()], dtype=bool)
     if isinstance(missing_label, str) and missing_label == "auto":
         missing |= _marked_minus_one(y, missing)
     elif missing_label is not None:
@@ -188,14 +191,14 @@ def warn_about_missing(data: EnsembleData, consequence: str) -> np.ndarray:
             MissingPredictionsWarning,
             stacklevel=4,
         )
-    warn_about_count(int((~known).sum()), consequence)
+    warn_about_count(len(known) - int(np.count_nonzero(known)), consequence)
     return known
 
 
 def warn_about_empty_rows(data: EnsembleData, consequence: str) -> np.ndarray:
     """Warn about instances that no classifier has predicted; return which have a prediction."""
     known = data.predicted()[1]
-    warn_about_count(int((~known).sum()), consequence)
+    warn_about_count(len(known) - int(np.count_nonzero(known)), consequence)
     return known
 
 

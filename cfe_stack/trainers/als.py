@@ -279,7 +279,7 @@ class CFEnsembleTrainer(BaseTrainer):
                 passed = passed_over(data, passes, step)
                 equations = passed.equations
                 self._record(sweep, model, passed, supervision)
-                moving = sweep > self.freeze_aggregator_iters or not supervision.known.any()
+                moving = sweep > self.freeze_aggregator_iters or not len(supervision.rows)
                 if moving and 0 < self.tol and self.history_.relative_change() < self.tol:
                     break
             else:
@@ -356,7 +356,7 @@ class CFEnsembleTrainer(BaseTrainer):
         """Move the aggregator, and log the objective at the point reached."""
         progress = sweep / max(self.max_iter - 1, 1)
         supervised, loss = 0.0, supervision.loss_at(progress)
-        if supervision.known.any():
+        if len(supervision.rows):
             features = LabelledFeatures.of(model, self._aggregator, passed.labelled)
             labels, weights = supervision.labels, supervision.weights_at(progress)
             if sweep >= self.freeze_aggregator_iters:

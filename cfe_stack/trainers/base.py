@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack.aggregators import Aggregator, MeanAggregator
+from cfe_stack.blocks import labelled
 from cfe_stack.confidence import Confidence
 from cfe_stack.ensemble_data import Block, EnsembleData, default_names, observed
 from cfe_stack.link import make_link
@@ -157,9 +158,9 @@ class BaseTrainer(Stamped, BaseEstimator):
             raise ValueError("R holds no prediction at all: every cell is missing.")
         self._names = np.asarray(data.classifier_names)
         self._classes = np.asarray(data.classes)
-        known = data.labels >= 0
+        rows = labelled(data.labels, data.sample_weight)
         self._prior_score = prior_log_odds(
-            data.labels[known], data.frequencies[known], data.n_classes
+            data.labels[rows], data.frequencies[rows], data.n_classes
         )
         return warn_about_missing(data, EMPTY_ROWS)
 
@@ -330,7 +331,7 @@ class BaseTrainer(Stamped, BaseEstimator):
 
     def _warn_if_collapsed(self, data: EnsembleData, supervision: Supervision) -> None:
         """Warn where the aggregator turned against the classifiers or says the same of everyone."""
-        known, model = np.flatnonzero(supervision.known), self.factor_model_
+        known, model = supervision.rows, self.factor_model_
         if isinstance(self._aggregator, MeanAggregator) or not known.size:
             return
         block = data.block_of(known[:: -(-len(known) // MOST_RANKED)])

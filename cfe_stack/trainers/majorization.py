@@ -154,9 +154,9 @@ class Majorizer:
         """Return the supervised row of `data`."""
         n_cells = sum(block.n_cells for block in data.blocks())
         omega = np.zeros(data.n_instances)
-        if supervision.known.any():
+        if len(supervision.rows):
             share = (1 - supervision.rho) * n_cells / (2 * supervision.rho)
-            omega[supervision.known] = share * supervision.weights / supervision.weights.sum()
+            omega[supervision.rows] = share * supervision.weights / supervision.weights.sum()
         labels = np.maximum(data.labels, 0)
         return cls(
             aggregator,

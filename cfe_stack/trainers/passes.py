@@ -26,7 +26,7 @@ AHEAD = 2
 """Runs per thread that are under way or wait to be collected."""
 LARGEST_BLOCK = 8192
 """Instances per block of a sweep, at most: beyond, calls cost nothing any more."""
-CACHE_SHARE = 8
+CACHE_SHARE = 16
 """A sweep's buffers may take so many times what plain reading keeps in the cache."""
 
 
