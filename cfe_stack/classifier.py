@@ -248,7 +248,7 @@ class CFEnsembleClassifier(Stamped, ClassifierMixin, TransformerMixin, BaseEstim
         # weight 0 is absence: such rows take part in nothing
         present = weights > 0
         self._fit_reader(P[present], codes[present], weights[present])
-        folds = inner_folds(self._reader.content(P), codes, weights, self.cv, groups)
+        folds = inner_folds(self._reader.content(P, codes), codes, weights, self.cv, groups)
         R = self._reader.training_matrix(P, codes, weights, folds[0])
         data = EnsembleData(R[:, present], codes[present], sample_weight=weights[present])
         self.trainer_ = self._make_trainer(len(self.classes_)).fit(data)
