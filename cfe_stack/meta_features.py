@@ -132,6 +132,11 @@ def check_labels(
         missing = np.array([is_missing(v) for v in y.tolist()], dtype=bool)
     if isinstance(missing_label, str) and missing_label == "auto":
         missing |= _marked_minus_one(y, missing)
+    elif np.ndim(missing_label):
+        raise ValueError(
+            "missing_label must be 'auto', None or the one value that marks rows without a class, "
+            f"got {missing_label!r}."
+        )
     elif missing_label is not None:
         missing |= y == missing_label
     if missing.all():

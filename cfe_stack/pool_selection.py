@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cfe_stack.calibration import Calibration, calibrate
-from cfe_stack.folds import content_keys
+from cfe_stack.folds import content_keys, rounded, seen_from_own_class
 from cfe_stack.linear_pool import LinearFamily, LinearPool, fit_linear_path
 from cfe_stack.losses import FocalLoss, margins
 from cfe_stack.pools import Family, Pool, fit_path, fit_scale
@@ -254,7 +254,8 @@ def selection_rows(
     n, many = len(labels), MANY_ROWS if Z.ndim == 2 else MANY_ROWS // 2
     if n <= many:
         return np.arange(n), np.ones(n)
-    keys = content_keys(Z)
+    # neither names of classes nor roundoff in their order choose rows
+    keys = content_keys(rounded(seen_from_own_class(Z, labels) if Z.ndim == 2 else Z))
     chosen, scale = [], []
     for code in np.unique(labels):
         rows = np.flatnonzero(labels == code)

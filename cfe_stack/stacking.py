@@ -30,6 +30,7 @@ from cfe_stack.ensemble_data import observed
 from cfe_stack.persistence import Stamped
 from cfe_stack.stack_columns import (
     check_features,
+    check_stack_options,
     predicted_matrix,
     tell_final_estimator,
     with_passthrough,
@@ -195,7 +196,7 @@ class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseCom
             return tags  # fit says what is wrong
         tags.input_tags.sparse = all(base.sparse for base in bases)
         # a learner that cannot take NaN leaves missing cells, if the final estimator can take those
-        spared = self.on_error == "missing" and get_tags(self._final()).input_tags.allow_nan
+        spared = str(self.on_error) == "missing" and get_tags(self._final()).input_tags.allow_nan
         tags.input_tags.allow_nan = (any if spared else all)(base.allow_nan for base in bases)
         return tags
 
@@ -237,8 +238,7 @@ class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseCom
             With metadata routing, what the estimators ask for; else ``name__argument`` of base
             learners.
         """
-        if self.refit not in ("full", "bag", "both"):
-            raise ValueError(f"refit must be 'full', 'bag' or 'both', got {self.refit!r}.")
+        check_stack_options(self.refit, self.passthrough, self.final_estimator)
         self._validate_names([name for name, _ in check_estimators(self.estimators)])
         final = clone(self._final())
         check_features(self, X, reset=True)

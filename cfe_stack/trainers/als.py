@@ -298,13 +298,14 @@ class CFEnsembleTrainer(BaseTrainer):
         make_aggregator(self.aggregator_type, 2, self.aggregator_lr, self.aggregator_solver)
         make_confidence(self.confidence, label_aware_alpha=self.label_aware_alpha, label_aware=True)
         Adaptive(self.adaptive_shares)
-        if self.init not in ("random", "spectral"):
+        if str(self.init) not in ("random", "spectral"):
             raise ValueError(f"init must be 'random' or 'spectral', got {self.init!r}.")
-        if self.supervision not in ("confidence", "majorize"):
+        if str(self.supervision) not in ("confidence", "majorize"):
             raise ValueError(
                 f"supervision must be 'confidence' or 'majorize', got {self.supervision!r}."
             )
         check_flag("use_label_aware_confidence", self.use_label_aware_confidence)
+        check_flag("progress", self.progress)
         if self.confidence == "label_aware" and not self._label_aware:
             raise ValueError(
                 "confidence='label_aware' needs use_label_aware_confidence=True and "

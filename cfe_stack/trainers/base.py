@@ -119,13 +119,15 @@ class BaseTrainer(Stamped, BaseEstimator):
         check_real("rho", self.rho, 0, 1)
         check_real("lambda_reg", self.lambda_reg, 0)
         check_real("aggregator_lr", self.aggregator_lr, 0)
+        make_link(self.link, 2)
         for name in ("init_prior", "standardize"):
             check_flag(name, getattr(self, name))
         if not callable(self.use_class_weights):
             check_flag("use_class_weights", self.use_class_weights)
         check_seed(self.random_state)
         check_integer("verbose", self.verbose, 0)
-        make_link(self.link, 2)
+        if self.n_classifiers is not None:
+            check_integer("n_classifiers", self.n_classifiers, 1)
         for progress in (0.0, 1.0):
             gamma = self.focal_gamma(progress) if callable(self.focal_gamma) else self.focal_gamma
             check_real("focal_gamma", gamma, 0)
