@@ -322,3 +322,21 @@ def test_wrong_options_are_refused(options, message):
     X, y, *_ = problem()
     with pytest.raises(ValueError, match=message):
         Stack(**{"estimators": BASES} | options).fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")
+@pytest.mark.parametrize("aggregator", ["auto", "weighted", "linear_pool"])
+def test_a_class_whose_rows_all_have_weight_0_is_kept_and_gets_nothing(aggregator):
+    X, y, T, truth = problem(3)
+    weights = (y != "b").astype(float)
+    P = np.full((2, 6), np.nan)
+    stack = Stack(BASES, CFEnsembleClassifier(aggregator=aggregator)).fit(
+        X, y, sample_weight=weights
+    )
+    assert stack.classes_.tolist() == ["a", "b", "c"]
+    assert stack.predict_proba(T)[:, 1].max() < 0.01
+    assert stack.score(T[truth != "b"], truth[truth != "b"]) > 0.8
+    with pytest.warns(UserWarning, match="no prediction"):
+        nothing = stack.final_estimator_.predict_proba(P)
+    expected = [np.mean(y[y != "b"] == label) for label in "abc"]
+    np.testing.assert_allclose(nothing, [expected, expected], atol=1e-12)
