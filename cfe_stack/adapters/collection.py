@@ -195,6 +195,7 @@ class Collection:
             seconds=self._known_seconds(),
             n_folds=len(self.plan),
             progress=settings.progress,
+            forgiving=settings.on_error == "missing",
         )
 
     def _keep(self, outcome: Outcome) -> None:

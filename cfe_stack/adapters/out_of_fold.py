@@ -73,8 +73,8 @@ def collect_out_of_fold(
         Which models are kept, and predict X_test: those fitted once more on all rows, those of the
         folds (the mean of their predictions), or both (those on all rows predict).
     on_error : {"missing", "raise"}, default="missing"
-        What follows when a fit raises, takes too long, or predicts something unusable: missing
-        cells and a warning, or the error.
+        What follows when a fit raises, takes too long, predicts something unusable or loses its
+        worker process twice: missing cells and a warning, or the error.
     early_stopping : int or EarlyStopping, default=None
         Rounds without improvement after which XGBoost, LightGBM and CatBoost learners stop, alone
         or at the end of a Pipeline, judged by rows held back from the training rows of the fold.
