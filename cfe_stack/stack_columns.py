@@ -13,6 +13,7 @@ from sklearn.utils.validation import validate_data
 from cfe_stack.adapters.collection import FailedLearnerWarning
 from cfe_stack.adapters.fold_plan import plan_folds
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData
+from cfe_stack.callers import users_line
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.ensemble_data import observed
 from cfe_stack.layout import side_by_side
@@ -167,6 +168,6 @@ def predicted_matrix(
             f"The learner {name!r} failed in prediction, and its predictions are missing: "
             f"{type(failure).__name__}: {failure}",
             FailedLearnerWarning,
-            stacklevel=5,
+            stacklevel=users_line(),
         )
     return R[:, :, 1] if data.n_classes == 2 else R

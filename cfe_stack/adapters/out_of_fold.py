@@ -16,6 +16,7 @@ from cfe_stack.adapters.fold_plan import plan_folds
 from cfe_stack.adapters.learners import accepts_weights
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData, assemble
 from cfe_stack.adapters.training_rows import check_rows, plan_learners
+from cfe_stack.callers import users_line
 
 
 def collect_out_of_fold(
@@ -60,7 +61,8 @@ def collect_out_of_fold(
         per row are reduced to the training rows.
     stack_method : {"auto", "predict_proba", "decision_function", "predict"}, default="auto"
         What is collected; ``"auto"`` is the first of them that a learner has. Margins become
-        probabilities by a calibrator fitted on other folds' margins, labels become 0 and 1.
+        probabilities by a calibrator fitted on other folds' margins, and are missing in folds whose
+        training rows lack a class; labels become 0 and 1.
     n_jobs : int, default=None
         Fits at a time × threads per fit are kept to this number, under the active joblib backend.
         None is one fit at a time whose threads are the learner's own.
@@ -147,7 +149,7 @@ def _warn_about_weights(learners: Sequence[LearnerPlan]) -> None:
             f"sample_weight does not reach the learner(s) {without}, whose fit does not take it "
             "or, with metadata routing, has not requested it.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=users_line(),
         )
 
 
