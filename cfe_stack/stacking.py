@@ -110,8 +110,9 @@ class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseCom
 
     Notes
     -----
-    Clones share the collections of the one they were cloned from: a search over parameters of the
-    final estimator fits no base learner twice in one process, and with `memory` in none.
+    Clones in one process share collections, so a search over parameters of the final estimator fits
+    no base learner twice. Leave `n_jobs` to the stack: a search with several processes of its own
+    fits every learner in each of them, with `memory` only those on all rows.
 
     See Also
     --------
