@@ -1,14 +1,13 @@
 """Where a warning belongs: to the line outside this package that led to it."""
 
 import sys
-from typing import Any
 
 
 def users_line() -> int:
-    """Return the `stacklevel` for a warning of the first caller outside this package.
+    """Return the `stacklevel` of the line that called this package, for a warning.
 
     How many calls lie between differs: the same check runs in a stack, in its final estimator, and
-    for somebody who calls it directly.
+    for somebody who calls it directly; and learners of other packages may lie between.
 
     Examples
     --------
@@ -20,11 +19,10 @@ def users_line() -> int:
     >>> caught[0].message
     UserWarning('a word')
     """
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and _package(frame.f_globals) == _package(globals()):
-        level, frame = level + 1, frame.f_back
-    return level
-
-
-def _package(names: dict[str, Any]) -> str:
-    return str(names.get("__name__", "")).partition(".")[0]
+    level, found, frame = 1, 1, sys._getframe(1)
+    package = __name__.partition(".")[0]
+    while frame.f_back is not None:
+        level, inside = level + 1, str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        frame = frame.f_back
+        found = level if inside == package else found
+    return found

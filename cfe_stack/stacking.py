@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import ClassifierMixin, TransformerMixin, clone
+from sklearn.base import ClassifierMixin, TransformerMixin
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import Bunch, Tags, get_tags
 from sklearn.utils.metadata_routing import (
@@ -30,6 +30,7 @@ from cfe_stack.ensemble_data import observed
 from cfe_stack.persistence import Stamped
 from cfe_stack.stack_columns import (
     check_features,
+    copy_of_final,
     predicted_matrix,
     tell_final_estimator,
     with_passthrough,
@@ -241,7 +242,7 @@ class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseCom
         if self.refit not in ("full", "bag", "both"):
             raise ValueError(f"refit must be 'full', 'bag' or 'both', got {self.refit!r}.")
         self._validate_names([name for name, _ in check_estimators(self.estimators)])
-        final = clone(self._final())
+        final = copy_of_final(self._final())
         check_features(self, X, reset=True)
         routed = self._route(sample_weight, groups, fit_params)
         data = self._collect(X, y, routed)
@@ -309,8 +310,7 @@ class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseCom
         check_is_fitted(self, "final_estimator_")
         check_features(self, X, reset=False)
         X = X if hasattr(X, "shape") else np.asarray(X)
-        forgiving = self.on_error == "missing"
-        R = predicted_matrix(self._fitted, X, self.ensemble_data_, forgiving=forgiving)
+        R = predicted_matrix(self._fitted, X, self.ensemble_data_, self.on_error == "missing")
         return with_passthrough(R, X if self.passthrough else None)
 
     def transform(self, X: Any) -> Any:

@@ -1,4 +1,5 @@
 import inspect
+import tempfile
 import warnings
 
 import numpy as np
@@ -37,6 +38,26 @@ def broken_stack():
     return stack
 
 
+def lazy_data():
+    """Return a collection whose models are fitted when somebody looks at them."""
+    with tempfile.TemporaryDirectory() as folder:
+        return collect_out_of_fold(
+            [("fine", GaussianNB()), ("bad", FailsOnAllRows())],
+            X,
+            Y,
+            cv=3,
+            memory=folder,
+            progress=False,
+        )
+
+
+class FailsOnAllRows(GaussianNB):
+    def fit(self, X, y, sample_weight=None):
+        if len(X) == 150:
+            raise MemoryError
+        return super().fit(X, y, sample_weight)
+
+
 BROKEN = broken_stack()
 CALLS = {
     "layout": lambda: CFEnsembleClassifier(aggregator="mean").fit(np.hstack([P, 9 * P]), CODES),
@@ -50,6 +71,7 @@ CALLS = {
     "stack": lambda: CFEStackingClassifier(
         BASES, CFEnsembleClassifier(aggregator="mean"), cv=KFold(5), progress=False
     ).fit(MARKED, Y),
+    "model": lambda: list(lazy_data().models),
     "prediction": lambda: BROKEN.predict(X),
 }
 

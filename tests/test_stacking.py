@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import sklearn
 from counting_learners import CountedTree, Misbehaving, fits
@@ -14,7 +15,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.ensemble import RandomForestClassifier, StackingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -254,7 +255,9 @@ def test_the_configuration_of_scikit_learn_reaches_workers_and_threads(options):
     np.testing.assert_array_equal(found.ensemble_data_.R, expected.ensemble_data_.R)
 
 
-@pytest.mark.parametrize("kind", [list, np.array, partial(np.array, dtype=object), pd.Series])
+@pytest.mark.parametrize(
+    "kind", [list, np.array, partial(np.array, dtype=object), pd.Series, pl.Series]
+)
 def test_documents_are_for_the_pipelines_that_count_their_words(kind):
     words = np.random.default_rng(0).choice(["good", "bad", "fine"], (60, 4)).tolist()
     X, y = kind([" ".join(row) for row in words]), np.array(["good" in row for row in words])
@@ -316,6 +319,8 @@ def test_a_fitted_stack_survives_pickling():
         ({"estimators": []}, "at least one learner"),
         ({"estimators": [("a__b", TREE)]}, "without '__'"),
         ({"estimators": [("cv", TREE)]}, "conflict with constructor arguments: .'cv'"),
+        ({"cv": "prefit"}, "may have been trained on.*predictions_of_fitted"),
+        ({"final_estimator": Ridge()}, r"final_estimator must be a classifier, got Ridge\(\)"),
     ],
 )
 def test_wrong_options_are_refused(options, message):

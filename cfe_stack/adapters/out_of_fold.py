@@ -126,13 +126,13 @@ def collect_out_of_fold(
     >>> data.R.shape, sorted(data.models)
     ((2, 150, 3), ['bayes', 'logistic'])
     """
-    _check_options(refit, on_error, time_limit, X_test)
+    _check_options(refit, on_error, time_limit, X_test, memory)
     rows = check_rows(X, y, sample_weight=sample_weight, groups=groups, X_test=X_test)
     learners = plan_learners(estimators, fit_params, stack_method, early_stopping)
     if rows.sample_weight is not None:
         _warn_about_weights(learners)
     plan = plan_folds(cv, rows.X, rows.labels, rows.groups)
-    cache = memory if isinstance(memory, FoldCache) or memory is None else FoldCache(memory)
+    cache = FoldCache(memory) if isinstance(memory, (str, os.PathLike)) else memory
     if cache is not None:
         cache.remove_leftovers()
     settings = Settings(refit, n_jobs, on_error, time_limit, cache, progress)
@@ -153,7 +153,12 @@ def _warn_about_weights(learners: Sequence[LearnerPlan]) -> None:
         )
 
 
-def _check_options(refit: Any, on_error: Any, time_limit: Any, X_test: Any) -> None:
+def _check_options(refit: Any, on_error: Any, time_limit: Any, X_test: Any, memory: Any) -> None:
+    if not (memory is None or isinstance(memory, (str, os.PathLike, FoldCache))):
+        raise TypeError(
+            f"memory must be the path of a directory, a FoldCache or None, got {memory!r}. Of a "
+            "joblib.Memory, pass the location."
+        )
     if refit not in ("full", "bag", "both", None):
         raise ValueError(f"refit must be 'full', 'bag', 'both' or None, got {refit!r}.")
     if on_error not in ("missing", "raise"):
