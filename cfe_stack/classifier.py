@@ -227,7 +227,7 @@ class CFEnsembleClassifier(Stamped, ClassifierMixin, TransformerMixin, BaseEstim
         y : array-like of shape (n_samples,)
             Classes; rows without one take part in the factorisation only.
         sample_weight : array-like of shape (n_samples,), default=None
-            Frequencies: weight 2 is the row twice, weight 0 its absence.
+            Frequencies: weight 2 is the row twice, weight 0 its absence; its class stays.
         groups : array-like of shape (n_samples,), default=None
             Rows of one group stay in one inner fold.
         """

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from cfe_stack.adapters.cache import CacheWarning, DamagedEntryError, Entry, FoldCache
 from cfe_stack.adapters.fingerprints import Fingerprint
+from cfe_stack.callers import users_line
 from cfe_stack.comparison_problems import FoldSize, Problem
 from cfe_stack.contenders import Contender
 from cfe_stack.ensemble_data import EnsembleData
@@ -81,7 +82,9 @@ def _run(
         try:
             cache.store(address, Entry(proba, {"seconds": outcome.seconds}))
         except OSError as error:
-            warnings.warn(f"A result was not stored: {error}.", CacheWarning, stacklevel=2)
+            warnings.warn(
+                f"A result was not stored: {error}.", CacheWarning, stacklevel=users_line()
+            )
     return outcome
 
 
@@ -89,7 +92,7 @@ def _stored(cache: FoldCache, address: str) -> Outcome | None:
     try:
         entry = cache.load(address)
     except DamagedEntryError as error:
-        warnings.warn(f"{error}; it is computed again.", CacheWarning, stacklevel=3)
+        warnings.warn(f"{error}; it is computed again.", CacheWarning, stacklevel=users_line())
         return None
     return None if entry is None else Outcome(entry.scores, float(entry.details["seconds"]))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cfe_stack.callers import users_line
 from cfe_stack.ensemble_data import ROW_SUM_TOLERANCE, EnsembleData
 from cfe_stack.layout_detection import LayoutWarning, detect_orientation, predicted_columns
 
@@ -246,7 +247,7 @@ def resolve_layout(
             f"passthrough and are not used. Set n_classifiers={found.n_classifiers} and "
             f"passthrough={'after' if start == 0 else 'before'!r} to say so yourself.",
             LayoutWarning,
-            stacklevel=3,
+            stacklevel=users_line(),
         )
     return found
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import ClassifierMixin, TransformerMixin, clone
+from sklearn.base import ClassifierMixin, TransformerMixin
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import Bunch, Tags, get_tags
 from sklearn.utils.metadata_routing import (
@@ -31,6 +31,7 @@ from cfe_stack.persistence import Stamped
 from cfe_stack.stack_columns import (
     check_features,
     check_stack_options,
+    copy_of_final,
     predicted_matrix,
     tell_final_estimator,
     with_passthrough,
@@ -111,8 +112,9 @@ class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseCom
 
     Notes
     -----
-    Clones share the collections of the one they were cloned from: a search over parameters of the
-    final estimator fits no base learner twice in one process, and with `memory` in none.
+    Clones in one process share collections, so a search over parameters of the final estimator fits
+    no base learner twice. Leave `n_jobs` to the stack: a search with several processes of its own
+    fits every learner in each of them, with `memory` only those on all rows.
 
     See Also
     --------
@@ -240,7 +242,7 @@ class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseCom
         """
         check_stack_options(self.refit, self.passthrough, self.final_estimator)
         self._validate_names([name for name, _ in check_estimators(self.estimators)])
-        final = clone(self._final())
+        final = copy_of_final(self._final())
         check_features(self, X, reset=True)
         routed = self._route(sample_weight, groups, fit_params)
         data = self._collect(X, y, routed)
@@ -308,8 +310,7 @@ class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseCom
         check_is_fitted(self, "final_estimator_")
         check_features(self, X, reset=False)
         X = X if hasattr(X, "shape") else np.asarray(X)
-        forgiving = self.on_error == "missing"
-        R = predicted_matrix(self._fitted, X, self.ensemble_data_, forgiving=forgiving)
+        R = predicted_matrix(self._fitted, X, self.ensemble_data_, self.on_error == "missing")
         return with_passthrough(R, X if self.passthrough else None)
 
     def transform(self, X: Any) -> Any:

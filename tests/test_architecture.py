@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "cfe_stack"
 # circle; a package (trainers) is one room with all its modules.
 FLOORS = {
     "leaves": {
-        "aggregators", "blends", "blocks", "bootstrap", "calibration", "command_options",
+        "aggregators", "blends", "blocks", "bootstrap", "calibration", "callers", "command_options",
         "comparison_page", "comparison_splits", "comparison_statistics", "confidence", "cut_short",
         "dask_chunks", "datasets", "ensemble_data", "extras", "folds", "gates", "layout",
         "layout_detection", "lazy_matrix", "linear_pool", "link", "losses", "meta_features",

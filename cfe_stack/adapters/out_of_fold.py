@@ -17,6 +17,7 @@ from cfe_stack.adapters.fold_plan import plan_folds
 from cfe_stack.adapters.learners import accepts_weights
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData, assemble
 from cfe_stack.adapters.training_rows import check_rows, plan_learners
+from cfe_stack.callers import users_line
 from cfe_stack.trainers.parameters import check_flag, check_real
 
 
@@ -62,7 +63,8 @@ def collect_out_of_fold(
         per row are reduced to the training rows.
     stack_method : {"auto", "predict_proba", "decision_function", "predict"}, default="auto"
         What is collected; ``"auto"`` is the first of them that a learner has. Margins become
-        probabilities by a calibrator fitted on other folds' margins, labels become 0 and 1.
+        probabilities by a calibrator fitted on other folds' margins, and are missing in folds whose
+        training rows lack a class; labels become 0 and 1.
     n_jobs : int, default=None
         Fits at a time × threads per fit are kept to this number, under the active joblib backend.
         None is one fit at a time whose threads are the learner's own.
@@ -75,8 +77,8 @@ def collect_out_of_fold(
         Which models are kept, and predict X_test: those fitted once more on all rows, those of the
         folds (the mean of their predictions), or both (those on all rows predict).
     on_error : {"missing", "raise"}, default="missing"
-        What follows when a fit raises, takes too long, or predicts something unusable: missing
-        cells and a warning, or the error.
+        What follows when a fit raises, takes too long, predicts something unusable or loses its
+        worker process twice: missing cells and a warning, or the error.
     early_stopping : int or EarlyStopping, default=None
         Rounds without improvement after which XGBoost, LightGBM and CatBoost learners stop, alone
         or at the end of a Pipeline, judged by rows held back from the training rows of the fold.
@@ -132,7 +134,7 @@ def collect_out_of_fold(
     if rows.sample_weight is not None:
         _warn_about_weights(learners)
     plan = plan_folds(cv, rows.X, rows.labels, rows.groups)
-    cache = memory if isinstance(memory, FoldCache) or memory is None else FoldCache(memory)
+    cache = FoldCache(memory) if isinstance(memory, (str, os.PathLike)) else memory
     if cache is not None:
         cache.remove_leftovers()
     settings = Settings(refit, n_jobs, on_error, time_limit, cache, progress)
@@ -149,7 +151,7 @@ def _warn_about_weights(learners: Sequence[LearnerPlan]) -> None:
             f"sample_weight does not reach the learner(s) {without}, whose fit does not take it "
             "or, with metadata routing, has not requested it.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=users_line(),
         )
 
 
@@ -174,6 +176,7 @@ def _check_options(
         raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}.")
     if not isinstance(memory, (str, os.PathLike, FoldCache, NoneType)) or memory == "":
         raise ValueError(
-            f"memory must be None, the path of a directory or a FoldCache, got {memory!r}."
+            f"memory must be None, the path of a directory or a FoldCache, got {memory!r}. Of a "
+            "joblib.Memory, pass the location."
         )
     check_flag("progress", progress)

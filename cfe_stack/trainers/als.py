@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 
 from cfe_stack import objective
 from cfe_stack.aggregators import Aggregator, Solver, make_aggregator
+from cfe_stack.callers import users_line
 from cfe_stack.confidence import Adaptive, ConfidenceName, make_confidence
 from cfe_stack.cut_short import unchanged_if_cut_short
 from cfe_stack.ensemble_data import EnsembleData
@@ -391,5 +392,5 @@ class CFEnsembleTrainer(BaseTrainer):
             f"the last of {self.max_iter} sweeps, more than tol={self.tol:g}. Raise max_iter or "
             "tol; a larger lambda_reg or a smaller latent_dim converges faster.",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=users_line(),
         )

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack.aggregators import Aggregator, MeanAggregator
 from cfe_stack.blocks import labelled
+from cfe_stack.callers import users_line
 from cfe_stack.confidence import Confidence
 from cfe_stack.ensemble_data import Block, EnsembleData, default_names, observed
 from cfe_stack.link import make_link
@@ -349,5 +350,5 @@ class BaseTrainer(Stamped, BaseEstimator):
             "start from init_prior=True, solve to convergence (aggregator_solver='converged'), or "
             "take aggregator_type='log_pool', whose weights cannot be negative.",
             CollapsedAggregatorWarning,
-            stacklevel=3,
+            stacklevel=users_line(),
         )

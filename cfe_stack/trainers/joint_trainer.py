@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack import objective
 from cfe_stack.aggregators import Aggregator, GatedPoolAggregator, make_aggregator
+from cfe_stack.callers import users_line
 from cfe_stack.confidence import Adaptive, ConfidenceName, make_confidence
 from cfe_stack.cut_short import unchanged_if_cut_short
 from cfe_stack.ensemble_data import EnsembleData
@@ -342,5 +343,5 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
             f"tol={self.tol:g} of its size within {self.patience} epochs. Raise max_epochs, lr "
             "or tol, or use optimizer='lbfgs'.",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=users_line(),
         )
