@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import expit, logsumexp
+from scipy.special import expit
 
 DEFAULT_DELTA = 1e-3
 """Smoothing constant of the focal loss for 0 < gamma < 1 (van Leeuwen et al., 2025)."""
@@ -173,7 +173,8 @@ def margin_directions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     rows = np.arange(len(scores))
     others = scores.copy()
     others[rows, labels] = -np.inf
-    directions = -np.exp(others - logsumexp(others, axis=1, keepdims=True))
+    directions = -np.exp(others - others.max(axis=1, keepdims=True))
+    directions /= -directions.sum(axis=1, keepdims=True)
     directions[rows, labels] = 1.0
     return directions
 
