@@ -34,7 +34,7 @@ FLOORS = {
         "advice", "blend_command", "compare_command", "comparison", "comparison_plots",
         "comparison_problems", "comparison_result", "comparison_run", "comparison_scores",
         "comparison_verdict", "contenders", "demo", "dynamic_selection", "leakage", "optimism",
-        "report", "stack_columns", "stacking", "submission",
+        "report", "stack_columns", "stacking", "submission", "whole_stacks",
     },
     "command line": {"cli"},
     "entry": {"__main__"},

@@ -115,7 +115,7 @@ def test_base_learners_never_predict_rows_that_they_have_seen(groups):
 def test_what_was_given_is_said(tmp_path):
     with pytest.raises(ValueError, match="takes an EnsembleData, a dict .* got ndarray"):
         as_problems(np.ones((3, 4)), None, None, SETTINGS)
-    with pytest.raises(ValueError, match="needs X and y"):
+    with pytest.raises(ValueError, match="need X and y"):
         as_problems([("bayes", GaussianNB())], None, None, SETTINGS)
     with pytest.raises(ValueError, match="under different names"):
         as_problems([("a", GaussianNB())] * 2, np.ones((9, 1)), [0, 1, 0] * 3, SETTINGS)
