@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from cfe_stack.comparison_verdict import Difference
-from cfe_stack.displays.canvas import axes_for, shorten
+from cfe_stack.displays.canvas import axes_for, shorten, shorten_all
 
 LONGEST = 32
 """Characters of a name that are shown."""
@@ -86,7 +86,10 @@ def draw_ranks(
         ylim=(top + len(names) + 0.6, -2.1),
         xticks=[],
         yticks=rows,
-        yticklabels=[f"{shorten(name, LONGEST)}  {rank:.2f}" for name, rank in ranks.items()],
+        yticklabels=[
+            f"{name}  {rank:.2f}"
+            for name, rank in zip(shorten_all(names, LONGEST), values, strict=True)
+        ],
     )
     # on the right, a title has room over the names
     ax.set_title(title, loc="right", fontsize=9)
@@ -130,7 +133,7 @@ def draw_differences(
     reference = ordered[0].reference if ordered else "the reference"
     ax.set(
         yticks=range(len(ordered)),
-        yticklabels=[shorten(d.contender, LONGEST) for d in ordered],
+        yticklabels=shorten_all([d.contender for d in ordered], LONGEST),
         ylim=(len(ordered) - 0.5, -0.5),
     )
     ax.set_xlabel(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse.csgraph import connected_components
 
-from cfe_stack.displays.canvas import SHADES, Display, axes_for, shorten
+from cfe_stack.displays.canvas import SHADES, Display, axes_for, shorten_all
 from cfe_stack.displays.factor_axes import classifier_distances, classifier_plane, unit
 from cfe_stack.displays.labels import equal_units, place_labels
 from cfe_stack.displays.reading import Reading, names_of, read
@@ -189,7 +189,7 @@ class ClassifierMapDisplay(Display):
         ordered = np.argsort(self.scores, kind="stable")
         # from both ends of the scores to the middle
         rank[ordered] = np.minimum(np.arange(len(ordered)), np.arange(len(ordered))[::-1])
-        texts = [shorten(str(name)) for name in self.names]
+        texts = shorten_all(self.names)
         for group in self.duplicates:
             rank[list(group)] = -1
             first = texts[group[0]]
