@@ -55,11 +55,12 @@ def import_extra(module: str, *, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         # A package that is there but lacks something of its own has another cause and another cure.
-        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+        package = module.split(".")[0]
+        if error.name is None or error.name.split(".")[0] != package:
             raise MissingExtraError(
                 f"{module} does not load because {error.name} is missing: run {command}."
             ) from error
-        raise MissingExtraError(f"{module} is not installed: run {command}.") from error
+        raise MissingExtraError(f"{package} is not installed: run {command}.") from error
     except OSError as error:
         # Boosters load a compiled library that may need a system package, for instance libgomp.
         raise MissingExtraError(
