@@ -1,11 +1,16 @@
 """Optional packages: loaded when they are needed, and named plainly when they are missing."""
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+_show: ContextVar[Callable[[Iterable[Any], int, str], Iterable[Any]] | None] = ContextVar(
+    "_show", default=None
+)
 
 
 class MissingExtraError(ImportError):
@@ -69,6 +74,16 @@ def import_extra(module: str, *, extra: str) -> ModuleType:
         ) from error
 
 
+@contextmanager
+def bars_shown_by(show: Callable[[Iterable[Any], int, str], Iterable[Any]]) -> Iterator[None]:
+    """Let ``show(items, total, description)`` take the place of progress bars in this thread."""
+    token = _show.set(show)
+    try:
+        yield
+    finally:
+        _show.reset(token)
+
+
 def progress_bar(
     items: Iterable[Item],
     total: int,
@@ -79,7 +94,7 @@ def progress_bar(
     """Return `items`, with a progress bar on stderr while they are gone through.
 
     There is no bar where `progress` is off, where stderr is no terminal, or where tqdm is not
-    installed: nobody needs it for the result.
+    installed: nobody needs it for the result. Within `bars_shown_by` it is shown in another way.
 
     Parameters
     ----------
@@ -100,6 +115,9 @@ def progress_bar(
     >>> list(progress_bar(range(3), 3, "count", progress=False))
     [0, 1, 2]
     """
+    show = _show.get()
+    if show is not None:
+        return show(items, total, description)
     if not progress:
         return items
     try:
