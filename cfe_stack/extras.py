@@ -76,7 +76,20 @@ def import_extra(module: str, *, extra: str) -> ModuleType:
 
 @contextmanager
 def bars_shown_by(show: Callable[[Iterable[Any], int, str], Iterable[Any]]) -> Iterator[None]:
-    """Let ``show(items, total, description)`` take the place of progress bars in this thread."""
+    """Let something else take the place of the progress bars of this thread.
+
+    Parameters
+    ----------
+    show : callable
+        ``show(items, total, description)`` yields the items, and shows them as it likes.
+
+    Examples
+    --------
+    >>> from cfe_stack.extras import bars_shown_by, progress_bar
+    >>> with bars_shown_by(lambda items, total, description: [description, *items]):
+    ...     list(progress_bar(range(3), 3, "count"))
+    ['count', 0, 1, 2]
+    """
     token = _show.set(show)
     try:
         yield

@@ -168,9 +168,11 @@ class ClassifierMapDisplay(Display):
                 edgecolors="black", linewidths=0.6, zorder=2,
             )  # fmt: skip
             ax.figure.colorbar(points, ax=ax, label=self.score_name, extend="both")
-        for share, axis, word in zip(self.axis_shares, (ax.xaxis, ax.yaxis), "12", strict=True):
+        # in two lines where a low picture would cut it off
+        axes = ((ax.xaxis, "direction 1 "), (ax.yaxis, "direction 2\n"))
+        for share, (axis, words) in zip(self.axis_shares, axes, strict=True):
             part = "" if np.isnan(share) else f", {share:.0%} of the spread"
-            axis.set_label_text(f"direction {word} ({self.unit}{part})")
+            axis.set_label_text(f"{words}({self.unit}{part})")
         order, texts = self._texts()
         # a title of one line, so that what it says later does not move the points
         title = ax.set_title(" ", fontsize=9, loc="left")
