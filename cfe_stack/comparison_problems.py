@@ -135,7 +135,9 @@ class StoredProblem:
                 f"{path} lacks {', '.join(lacking)}. It must hold n_classes and, for every outer "
                 "fold f, oof{f}, ytr{f}, test{f} and yte{f}."
             )
-        if any((codes < 0).any() for codes in labels.values()):
+        if any(codes.dtype.kind not in "iuf" for codes in labels.values()):
+            raise ValueError(f"{path} holds labels that are no class codes 0 … n_classes − 1.")
+        if not all((codes >= 0).all() for codes in labels.values()):
             raise ValueError(f"{path} holds rows without a label; leave them out.")
         rows = tuple((len(labels[f"ytr{f}"]), len(labels[f"yte{f}"])) for f in range(folds))
         return cls(path.stem, path, n_classes, rows)
@@ -146,10 +148,18 @@ class StoredProblem:
 
     def parts(self, fold: int) -> tuple[EnsembleData, EnsembleData]:
         """Return both parts of a fold."""
-        with self.path.open("rb") as opened, np.load(opened) as file:
-            names = file["names"].tolist() if "names" in file.files else None
-            P, y, T, y_test = (file[f"{part}{fold}"] for part in PARTS)
         try:
+            with self.path.open("rb") as opened, np.load(opened) as file:
+                names = file["names"].tolist() if "names" in file.files else None
+                P, y, T, y_test = (file[f"{part}{fold}"] for part in PARTS)
+            for name, part in (("oof", P), ("test", T)):
+                classes = part.shape[2:] or (2,)
+                if part.ndim < 2 or classes != (self.n_classes,):
+                    raise ValueError(
+                        f"{name}{fold} has shape {part.shape}; it must be (rows, learners) for two "
+                        f"classes, else (rows, learners, n_classes), and n_classes is "
+                        f"{self.n_classes}."
+                    )
             return (
                 EnsembleData(P.swapaxes(0, 1), y, classifier_names=names),
                 EnsembleData(T.swapaxes(0, 1), y_test, classifier_names=names),
