@@ -8,24 +8,16 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from cfe_stack.callbacks import Observed, reports_to_callbacks
 from cfe_stack.column_reader import ColumnReader
 from cfe_stack.cut_short import unchanged_if_cut_short
 from cfe_stack.ensemble_data import EnsembleData
-from cfe_stack.final_aggregators import (
-    FinalAggregator,
-    PoolFinalAggregator,
-    make_final_aggregator,
-)
+from cfe_stack.final_aggregators import FinalAggregator, PoolFinalAggregator, make_final_aggregator
 from cfe_stack.folds import inner_folds
 from cfe_stack.layout import check_layout_options, resolve_layout
 from cfe_stack.link import LinkName
 from cfe_stack.losses import ClassWeight, FocalLoss, class_weights, probabilities
-from cfe_stack.meta_features import (
-    check_columns,
-    densify,
-    numeric_labels,
-    warn_about_empty_rows,
-)
+from cfe_stack.meta_features import check_columns, densify, numeric_labels, warn_about_empty_rows
 from cfe_stack.persistence import Stamped
 from cfe_stack.pools import Pool
 from cfe_stack.predictor import LossSettings, Predictor
@@ -41,7 +33,7 @@ OPTIONAL_ATTRIBUTES = frozenset(
 )
 
 
-class CFEnsembleClassifier(Stamped, ClassifierMixin, TransformerMixin, BaseEstimator):
+class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin, BaseEstimator):
     r"""Combine the predictions of base learners by collaborative filtering.
 
     A final estimator for stacks, in the place of ``LogisticRegression()``: it takes the columns of
@@ -211,6 +203,7 @@ class CFEnsembleClassifier(Stamped, ClassifierMixin, TransformerMixin, BaseEstim
         return tags
 
     @unchanged_if_cut_short()
+    @reports_to_callbacks
     def fit(
         self,
         X: ArrayLike,
