@@ -25,7 +25,7 @@ from cfe_stack.selection_scoring import make_scorer
 from cfe_stack.splitters import check_cv_option
 from cfe_stack.trainers.base import EMPTY_ROWS, BaseTrainer
 from cfe_stack.trainers.factory import HANDED_ON, make_trainer
-from cfe_stack.trainers.parameters import check_real, check_seed
+from cfe_stack.trainers.parameters import check_flag, check_real, check_seed
 from cfe_stack.training_rows import TrainingRows
 
 OPTIONAL_ATTRIBUTES = frozenset(
@@ -220,7 +220,7 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         y : array-like of shape (n_samples,)
             Classes; rows without one take part in the factorisation only.
         sample_weight : array-like of shape (n_samples,), default=None
-            Frequencies: weight 2 is the row twice, weight 0 its absence.
+            Frequencies: weight 2 is the row twice, weight 0 its absence; its class stays.
         groups : array-like of shape (n_samples,), default=None
             Rows of one group stay in one inner fold.
         """
@@ -241,7 +241,7 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         # weight 0 is absence: such rows take part in nothing
         present = weights > 0
         self._fit_reader(P[present], codes[present], weights[present])
-        folds = inner_folds(self._reader.content(P), codes, weights, self.cv, groups)
+        folds = inner_folds(self._reader.content(P, codes), codes, weights, self.cv, groups)
         R = self._reader.training_matrix(P, codes, weights, folds[0])
         data = EnsembleData(R[:, present], codes[present], sample_weight=weights[present])
         self.trainer_ = self._make_trainer(len(self.classes_)).fit(data)
@@ -268,8 +268,8 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         check_cv_option(self.cv)
         check_real("focal_gamma", self.focal_gamma, 0)
         check_seed(self.random_state)
-        trainer = self._make_trainer(n_classes=2)
-        trainer.check_parameters()
+        check_flag("progress", self.progress)
+        self._make_trainer(n_classes=2).check_parameters()
         aggregator = make_final_aggregator(
             self.aggregator, make_scorer(self.scoring), self.progress
         )

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from cfe_stack.adapters.cache import CacheWarning, DamagedEntryError, Entry, FoldCache
 from cfe_stack.adapters.fingerprints import Fingerprint
+from cfe_stack.callers import users_line
 from cfe_stack.comparison_problems import FoldSize, Problem, StackProblem
 from cfe_stack.contenders import Contender
 from cfe_stack.ensemble_data import EnsembleData
@@ -104,7 +105,9 @@ def _run(
         try:
             cache.store(address, Entry(proba, {"seconds": outcome.seconds}))
         except OSError as error:
-            warnings.warn(f"A result was not stored: {error}.", CacheWarning, stacklevel=2)
+            warnings.warn(
+                f"A result was not stored: {error}.", CacheWarning, stacklevel=users_line()
+            )
     return outcome
 
 
@@ -112,7 +115,7 @@ def _stored(cache: FoldCache, address: str) -> Outcome | None:
     try:
         entry = cache.load(address)
     except DamagedEntryError as error:
-        warnings.warn(f"{error}; it is computed again.", CacheWarning, stacklevel=3)
+        warnings.warn(f"{error}; it is computed again.", CacheWarning, stacklevel=users_line())
         return None
     return None if entry is None else Outcome(entry.scores, float(entry.details["seconds"]))
 

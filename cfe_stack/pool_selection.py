@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cfe_stack.calibration import Calibration, calibrate
-from cfe_stack.folds import content_keys
+from cfe_stack.folds import content_keys, rounded, seen_from_own_class
 from cfe_stack.linear_pool import LinearFamily, LinearPool, fit_linear_path
 from cfe_stack.losses import FocalLoss, margins
 from cfe_stack.pools import Family, Pool, fit_path, fit_scale
@@ -98,32 +98,34 @@ class PoolTraining:
 
     def paths(
         self,
-        rows: np.ndarray,
+        rows: np.ndarray | slice,
         scale: np.ndarray | float,
         calibration: Calibration,
         points: list[list[int]] | None = None,
     ) -> list[list[Any]]:
         """Return the pools of every family on given rows, at some or all grid points."""
         Z, labels, loss_weights = self.Z[rows], self.labels[rows], self.loss_weights[rows] * scale
-        paths: list[list[Any]] = []
-        for k, family in enumerate(self.families):
-            chosen = None if points is None else points[k]
+        phi, frequencies = self.phi[rows], self.frequencies[rows] * scale
+
+        def fit(k: int) -> list[Any]:
+            family, chosen = self.families[k], None if points is None else points[k]
             if isinstance(family, LinearFamily):
-                paths.append(fit_linear_path(family, Z, labels, loss_weights, self.loss, chosen))
-                continue
-            path = fit_path(
+                return fit_linear_path(family, Z, labels, loss_weights, self.loss, chosen)
+            return fit_path(
                 family,
                 Z,
-                self.phi[rows],
+                phi,
                 labels,
-                self.frequencies[rows] * scale,
+                frequencies,
                 loss_weights=loss_weights,
                 loss=self.loss,
                 calibration=calibration,
                 points=chosen,
             )
-            paths.append(path)
-        return paths
+
+        families = range(len(self.families))
+        # inner folds run side by side as it is
+        return each(fit, families) if points is not None else [fit(k) for k in families]
 
     def out_of_fold(
         self, rows: np.ndarray, scale: np.ndarray, folds: np.ndarray
@@ -214,8 +216,7 @@ def select_pool(
         SECOND_LEVEL_PRIOR,
     )
     points = [np.flatnonzero(path_shares[name]).tolist() for name in names]
-    everyone = np.arange(len(training.labels))
-    final = training.paths(everyone, 1.0, training.calibration(rows, scale), points)
+    final = training.paths(slice(None), 1.0, training.calibration(rows, scale), points)
     pools = [
         type(path[0]).average(path, path_shares[name][chosen])
         for name, path, chosen in zip(names, final, points, strict=True)
@@ -253,7 +254,8 @@ def selection_rows(
     n, many = len(labels), MANY_ROWS if Z.ndim == 2 else MANY_ROWS // 2
     if n <= many:
         return np.arange(n), np.ones(n)
-    keys = content_keys(Z)
+    # neither names of classes nor roundoff in their order choose rows
+    keys = content_keys(rounded(seen_from_own_class(Z, labels) if Z.ndim == 2 else Z))
     chosen, scale = [], []
     for code in np.unique(labels):
         rows = np.flatnonzero(labels == code)

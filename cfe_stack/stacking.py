@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import ClassifierMixin, TransformerMixin, clone
+from sklearn.base import ClassifierMixin, TransformerMixin
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import Bunch, Tags, get_tags
 from sklearn.utils.metadata_routing import (
@@ -31,6 +31,8 @@ from cfe_stack.ensemble_data import observed
 from cfe_stack.persistence import Stamped
 from cfe_stack.stack_columns import (
     check_features,
+    check_stack_options,
+    copy_of_final,
     predicted_matrix,
     tell_final_estimator,
     with_passthrough,
@@ -111,8 +113,9 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
 
     Notes
     -----
-    Clones share the collections of the one they were cloned from: a search over parameters of the
-    final estimator fits no base learner twice in one process, and with `memory` in none.
+    Clones in one process share collections, so a search over parameters of the final estimator fits
+    no base learner twice. Leave `n_jobs` to the stack: a search with several processes of its own
+    fits every learner in each of them, with `memory` only those on all rows.
 
     See Also
     --------
@@ -196,7 +199,7 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
             return tags  # fit says what is wrong
         tags.input_tags.sparse = all(base.sparse for base in bases)
         # a learner that cannot take NaN leaves missing cells, if the final estimator can take those
-        spared = self.on_error == "missing" and get_tags(self._final()).input_tags.allow_nan
+        spared = str(self.on_error) == "missing" and get_tags(self._final()).input_tags.allow_nan
         tags.input_tags.allow_nan = (any if spared else all)(base.allow_nan for base in bases)
         return tags
 
@@ -239,10 +242,9 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
             With metadata routing, what the estimators ask for; else ``name__argument`` of base
             learners.
         """
-        if self.refit not in ("full", "bag", "both"):
-            raise ValueError(f"refit must be 'full', 'bag' or 'both', got {self.refit!r}.")
+        check_stack_options(self.refit, self.passthrough, self.final_estimator)
         self._validate_names([name for name, _ in check_estimators(self.estimators)])
-        final = clone(self._final())
+        final = copy_of_final(self._final())
         check_features(self, X, reset=True)
         routed = self._route(sample_weight, groups, fit_params)
         data = self._collect(X, y, routed)
@@ -310,8 +312,7 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
         check_is_fitted(self, "final_estimator_")
         check_features(self, X, reset=False)
         X = X if hasattr(X, "shape") else np.asarray(X)
-        forgiving = self.on_error == "missing"
-        R = predicted_matrix(self._fitted, X, self.ensemble_data_, forgiving=forgiving)
+        R = predicted_matrix(self._fitted, X, self.ensemble_data_, self.on_error == "missing")
         return with_passthrough(R, X if self.passthrough else None)
 
     def transform(self, X: Any) -> Any:

@@ -16,11 +16,12 @@ PACKAGE = Path(__file__).parents[1] / "cfe_stack"
 # circle; a package (trainers) is one room with all its modules.
 FLOORS = {
     "leaves": {
-        "aggregators", "blends", "blocks", "bootstrap", "calibration", "callbacks",
+        "aggregators", "blends", "blocks", "bootstrap", "calibration", "callbacks", "callers",
         "command_options", "comparison_page", "comparison_splits", "comparison_statistics",
         "confidence", "cut_short", "dask_chunks", "datasets", "ensemble_data", "extras", "folds",
         "gates", "layout", "layout_detection", "lazy_matrix", "linear_pool", "link", "losses",
-        "meta_features", "metrics", "persistence", "pool_selection", "pool_solver", "pools",
+        "meta_features", "metrics", "persistence", "pool_design", "pool_selection", "pool_solver",
+        "pools",
         "report_page", "score_calibration", "selection_scoring", "splitters", "suspicion",
         "threads", "training_rows",
     },

@@ -1,11 +1,13 @@
 """What learners need and what they return: labels, threads, weights, columns aligned by class."""
 
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from sklearn import get_config
+from sklearn.base import is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
@@ -116,7 +118,19 @@ def accepts_weights(estimator: Any) -> bool:
         routing = getattr(estimator, "get_metadata_routing", None)
         return routing is not None and bool(routing().consumes("fit", ["sample_weight"]))
     last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-    return last not in (None, "passthrough") and has_fit_parameter(last, "sample_weight")
+    return last not in (None, "passthrough") and _takes_weights(last)
+
+
+def _takes_weights(learner: Any) -> bool:
+    """Return whether fit takes weights, or hands all arguments on to learners that do."""
+    if has_fit_parameter(learner, "sample_weight"):
+        return True
+    parameters = inspect.signature(learner.fit).parameters.values()
+    hands_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    inner = [getattr(learner, name, None) for name in ("estimator", "final_estimator")]
+    inner += [e for _, e in getattr(learner, "estimators", None) or () if e != "drop"]
+    inner = [e for e in inner if e is not None]
+    return hands_on and bool(inner) and all(map(_takes_weights, inner))
 
 
 def weight_argument(estimator: Any) -> str:
@@ -360,5 +374,10 @@ def check_estimators(estimators: Any) -> list[tuple[str, Any]]:
             raise TypeError(
                 f"The learner {name!r} is {learner!r}; it must be an estimator object with a fit "
                 "method (an instance, not a class)."
+            )
+        if hasattr(learner, "__sklearn_tags__") and is_regressor(learner):
+            raise TypeError(
+                f"The learner {name!r} is the regressor {learner!r}; only classifiers have class "
+                "probabilities or labels to stack."
             )
     return named
