@@ -8,10 +8,12 @@ import numpy as np
 from cfe_stack.report_page import bullets, paragraph, section, table
 
 SMALLEST_SHOWN = 1e-4
+DIGITS = {"rank": 2, "s / fit": 3}
+"""Decimals of columns that do not have four."""
 
 
-def formatted(value: Any) -> str:
-    """Return a cell of a table: four decimals, or a dash for what is not there.
+def formatted(value: Any, digits: int = 4) -> str:
+    """Return a cell of a table: so many decimals, or a dash for what is not there.
 
     Examples
     --------
@@ -26,8 +28,12 @@ def formatted(value: Any) -> str:
     if isinstance(value, float) and 0 < value < SMALLEST_SHOWN:
         return f"<{SMALLEST_SHOWN:.4f}"
     if isinstance(value, float):
-        return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
+        return f"{value:.{digits}f}" if abs(value) < 100 else f"{value:.1f}"
     return str(value)
+
+
+def _cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    return [[formatted(value, DIGITS.get(name, 4)) for name, value in row.items()] for row in rows]
 
 
 def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -41,7 +47,7 @@ def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
     mean         0.5000
     """
     names = list(rows[0])
-    cells = [names, *([formatted(row[name]) for name in names] for row in rows)]
+    cells = [names, *_cells(rows)]
     widths = [max(len(line[j]) for line in cells) for j in range(len(names))]
     lines = []
     for line in cells:
@@ -52,8 +58,7 @@ def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def fragment(rows: Sequence[Mapping[str, Any]], reference: str, verdict: str, notes: str) -> str:
     """Return table, verdict and notes as HTML."""
-    cells = ([formatted(value) for value in row.values()] for row in rows)
-    parts = [table(list(rows[0]), cells, reference=reference)]
+    parts = [table(list(rows[0]), _cells(rows), reference=reference)]
     parts += [paragraph(line) for line in verdict.splitlines()]
     if notes:
         parts.append(section("Notes", bullets(notes.splitlines())))

@@ -36,6 +36,11 @@ def test_columns_are_aligned():
     ]
 
 
+def test_ranks_have_two_decimals():
+    assert text_table([{"contender": "mean", "rank": 2.0}]).endswith(" 2.00")
+    assert "<td>2.00</td>" in fragment([{"contender": "mean", "rank": 2.0}], "mean", "", "")
+
+
 def test_names_are_escaped_and_the_reference_is_marked():
     text = fragment(ROWS, "mean", "first\nsecond", "a note")
     assert "a &lt;b&gt;" in text
