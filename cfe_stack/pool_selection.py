@@ -22,7 +22,7 @@ from cfe_stack.threads import each
 
 SECOND_LEVEL_PRIOR = 10.0
 """Strength, in observations, of the pull of the families' coefficients towards equal shares."""
-STRENGTH_PRIOR = 0.5
+STRENGTH_PRIOR = 0.3
 """Grid points have prior shares in proportion to their strengths to this power: where few rows
 decide, strong penalties are the safer ones."""
 
@@ -189,7 +189,7 @@ def strength_prior(family: Family | LinearFamily, power: float = STRENGTH_PRIOR)
     >>> from cfe_stack.pool_selection import strength_prior
     >>> from cfe_stack.pools import Family
     >>> strength_prior(Family("log_pool", (100.0, 1.0))).round(2)
-    array([2.3, 0. ])
+    array([1.38, 0.  ])
     """
     strengths = np.reshape(family.grid, (len(family.grid), -1))
     return power * np.log(np.where(strengths > 0, strengths, 1.0)).sum(axis=1)

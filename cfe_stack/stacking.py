@@ -266,9 +266,8 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
         if self.final_estimator is not None:
             return self.final_estimator
         final = CFEnsembleClassifier()
-        return (
-            final.set_fit_request(sample_weight=True, groups=True) if _routing_enabled() else final
-        )
+        routed = _routing_enabled()
+        return final.set_fit_request(sample_weight=True, groups=True) if routed else final
 
     def _route(self, sample_weight: Any, groups: Any, fit_params: dict[str, Any]) -> Bunch:
         """Return what goes to every base learner, the splitter and the final estimator."""
