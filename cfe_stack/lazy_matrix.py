@@ -108,7 +108,7 @@ class LazyMatrix:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, key: tuple[Any, slice]) -> np.ndarray:
+    def __getitem__(self, key: tuple[Any, Any]) -> np.ndarray:
         rows, instances = key
         if not isinstance(instances, slice):
             picked = np.asarray(instances)
