@@ -284,8 +284,8 @@ def make_aggregator(name: str, n_classes: int, lr: float, solver: Solver) -> Agg
     ValueError
         If a name is unknown.
     """
-    if name not in AGGREGATORS:
+    if not isinstance(name, str) or name not in AGGREGATORS:
         raise ValueError(f"aggregator_type must be one of {sorted(AGGREGATORS)}, got {name!r}.")
-    if solver not in ("gradient", "converged"):
+    if str(solver) not in ("gradient", "converged"):
         raise ValueError(f"aggregator_solver must be 'gradient' or 'converged', got {solver!r}.")
     return AGGREGATORS[name](n_classes, lr, solver)

@@ -1,8 +1,8 @@
 """Inner folds that depend on what a row holds, not on where it stands.
 
 Rows are ordered by a hash of their cells, class by class, and dealt out to the folds in turn. So
-permuting rows or classifiers permutes the folds with them, without a random number, and equal rows
-are spread over the folds.
+permuting rows or classifiers permutes the folds with them, without a random number, equal rows are
+spread over the folds, and the names of the classes do not matter.
 """
 
 from copy import deepcopy
@@ -18,6 +18,8 @@ MOST_REPEATS = 3
 
 CELLS_AT_ONCE = 1 << 14
 """Cells that are hashed at a time: they and what is made of them stay in the cache."""
+DIGITS = 2.0**20
+"""Probabilities and log-odds are told apart to one part of this."""
 
 _MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
@@ -68,6 +70,28 @@ def _bits(P: np.ndarray) -> np.ndarray:
     return cells.view(np.uint64)
 
 
+def rounded(scores: np.ndarray) -> np.ndarray:
+    """Return scores to the digits that roundoff leaves alone, in units of the last one."""
+    return np.rint(scores * DIGITS)
+
+
+def seen_from_own_class(scores: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return scores for or against the class of each row, whichever class is called 1.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n, p)
+        Positive for class 1 and negative for class 0.
+    codes : ndarray of shape (n,)
+        Class codes 0 and 1.
+
+    Returns
+    -------
+    ndarray of shape (n, p)
+    """
+    return np.where(codes[:, None] == 1, scores, -scores)
+
+
 def stratified_folds(
     keys: np.ndarray, labels: np.ndarray, weights: np.ndarray, n_folds: int
 ) -> np.ndarray:
@@ -97,8 +121,9 @@ def stratified_folds(
     [2, 2, 2]
     """
     folds = np.zeros(len(keys), dtype=np.int64)
-    for offset, code in enumerate(np.unique(labels)):
-        rows = np.flatnonzero(labels == code)
+    of_class = [np.flatnonzero(labels == code) for code in np.unique(labels)]
+    # in an order that is not that of their names
+    for offset, rows in enumerate(sorted(of_class, key=lambda rows: int(keys[rows].sum()))):
         rows = rows[np.argsort(keys[rows], kind="stable")]
         mass = weights[rows] / max(weights[rows].mean(), np.finfo(float).tiny)
         middle = np.cumsum(mass) - mass / 2

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 from scipy.stats import rankdata
 
+from cfe_stack.callers import users_line
 from cfe_stack.ensemble_data import ROW_SUM_TOLERANCE
 
 ALMOST_ONE = 0.25
@@ -75,7 +76,7 @@ def _warn_about_features_beside_margins(P: np.ndarray, codes: np.ndarray) -> Non
             f"do not follow the class. If they are passthrough, set n_classifiers={count} and "
             f"passthrough={side!r}; if they are base learners, layout='margins'.",
             LayoutWarning,
-            stacklevel=4,
+            stacklevel=users_line(),
         )
 
 
@@ -115,7 +116,7 @@ def _given_count(
                 f"n_classifiers={m} fits the first and the last of the {p} columns; the first are "
                 "taken. Set passthrough='after' to say so, or 'before' for the last.",
                 LayoutWarning,
-                stacklevel=4,
+                stacklevel=users_line(),
             )
         return start, stop, _kind(P[:, start:stop], n_classes, classes)
     widths = {"margins": n_classes, "ovo": n_classes * (n_classes - 1) // 2}
@@ -231,7 +232,7 @@ def _kind(P: np.ndarray, n_classes: int, classes: np.ndarray | None) -> str:
             f"The {p} columns are in [0, 1] but hold no class probabilities of {n_classes} "
             "classes; each column is taken as a score of its own (layout='scores').",
             LayoutWarning,
-            stacklevel=5,
+            stacklevel=users_line(),
         )
         return "scores"
     if p % n_classes == 0:
@@ -303,7 +304,7 @@ def detect_orientation(P: np.ndarray, codes: np.ndarray) -> str:
             "(DESlib, mlxtend drop_proba_col='last'). Pass layout='class0' to say so, or "
             "layout='class1' if the base learners really are worse than chance.",
             LayoutWarning,
-            stacklevel=4,
+            stacklevel=users_line(),
         )
         return "class0"
     return "class1"

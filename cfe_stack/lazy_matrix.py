@@ -209,7 +209,7 @@ class ParquetMatrix:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path,)
 
-    def __getitem__(self, key: tuple[Any, slice]) -> np.ndarray:
+    def __getitem__(self, key: tuple[Any, Any]) -> np.ndarray:
         rows, instances = key
         start, stop, step = instances.indices(self.shape[1])
         bounds = np.concatenate([[0], np.cumsum(self.chunks[1])])

@@ -75,7 +75,7 @@ class FocalLoss:
             raise ValueError(f"focal_gamma must be a finite number >= 0, got {self.gamma!r}.")
         if self.delta is not None and not (np.isfinite(self.delta) and self.delta >= 0):
             raise ValueError(f"focal_delta must be None or a number >= 0, got {self.delta!r}.")
-        if self.gradient not in ("exact", "reweighted"):
+        if str(self.gradient) not in ("exact", "reweighted"):
             raise ValueError(
                 f"focal_gradient must be 'exact' or 'reweighted', got {self.gradient!r}."
             )
@@ -246,7 +246,8 @@ def instance_weights(
 
 
 def _is_weight(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and bool(0 <= value < np.inf)
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    return number and bool(0 <= value < np.inf)
 
 
 def class_weights(
@@ -272,7 +273,7 @@ def class_weights(
             )
         for name, weight in class_weight.items():
             per_class[codes[name]] = weight
-    elif class_weight == "balanced":
+    elif isinstance(class_weight, str) and class_weight == "balanced":
         per_class[present] = counts.sum() / (present.sum() * counts[present])
     else:
         raise ValueError(

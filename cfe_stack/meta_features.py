@@ -10,6 +10,7 @@ from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from cfe_stack.callers import users_line
 from cfe_stack.ensemble_data import ROW_SUM_TOLERANCE, EnsembleData
 from cfe_stack.layout_detection import LayoutWarning
 
@@ -77,7 +78,7 @@ def prediction_columns(
         "taken for predictions; the others are passthrough and are not used. Set n_classifiers and "
         "passthrough='after' or 'before' to say so yourself.",
         LayoutWarning,
-        stacklevel=4,
+        stacklevel=users_line(),
     )
     return found
 
@@ -132,6 +133,11 @@ def check_labels(
         missing = np.array([is_missing(v) for v in y.tolist()], dtype=bool)
     if isinstance(missing_label, str) and missing_label == "auto":
         missing |= _marked_minus_one(y, missing)
+    elif np.ndim(missing_label):
+        raise ValueError(
+            "missing_label must be 'auto', None or the one value that marks rows without a class, "
+            f"got {missing_label!r}."
+        )
     elif missing_label is not None:
         missing |= y == missing_label
     if missing.all():
@@ -164,7 +170,7 @@ def _marked_minus_one(y: np.ndarray, missing: np.ndarray) -> np.ndarray:
         "taken as unlabelled. Pass missing_label=-1 to say so, or missing_label=None if −1 is a "
         "class.",
         LayoutWarning,
-        stacklevel=5,
+        stacklevel=users_line(),
     )
     return y == -1
 
@@ -189,7 +195,7 @@ def warn_about_missing(data: EnsembleData, consequence: str) -> np.ndarray:
             f"Base learner(s) {np.flatnonzero(~speaks).tolist()} have no prediction for any row "
             "and do not count. Remove them, or see why they failed.",
             MissingPredictionsWarning,
-            stacklevel=4,
+            stacklevel=users_line(),
         )
     warn_about_count(len(known) - int(np.count_nonzero(known)), consequence)
     return known
@@ -208,5 +214,5 @@ def warn_about_count(n_empty: int, consequence: str) -> None:
         warnings.warn(
             f"{n_empty} row(s) have no prediction of any base learner; {consequence}.",
             MissingPredictionsWarning,
-            stacklevel=5,
+            stacklevel=users_line(),
         )

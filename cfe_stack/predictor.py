@@ -40,7 +40,7 @@ class LossSettings:
 
 def prior_scores(prior: np.ndarray) -> float | np.ndarray:
     """Return the raw score, or scores (K,), of class frequencies."""
-    logs = np.log(prior)
+    logs = np.log(np.maximum(prior, np.finfo(float).tiny))  # rows of a class may all weigh 0
     return float(logs[1] - logs[0]) if len(prior) == 2 else logs - logs.mean()
 
 

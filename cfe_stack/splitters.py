@@ -11,7 +11,7 @@ def check_cv_option(cv: Any) -> None:
     """Raise ValueError unless `cv` is a number of folds, a splitter, or a list of splits."""
     if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool) and cv >= 2:
         return
-    if hasattr(cv, "split") and not isinstance(cv, str):
+    if hasattr(cv, "split") and not isinstance(cv, (str, bytes)):
         return
     if (
         isinstance(cv, (list, tuple))
@@ -19,6 +19,12 @@ def check_cv_option(cv: Any) -> None:
         and all(hasattr(s, "__len__") and len(s) == 2 for s in cv)
     ):
         return
+    if isinstance(cv, str) and cv == "prefit":
+        raise ValueError(
+            "cv='prefit' would stack predictions of rows that learners may have been trained on. "
+            "Pass unfitted learners; for models that were trained on other rows there is "
+            "cfe_stack.adapters.prefit.predictions_of_fitted."
+        )
     raise ValueError(
         "cv must be an integer >= 2, a splitter with a split method, or a list of (train, test) "
         f"index arrays; got {cv!r}."

@@ -6,16 +6,31 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.utils import check_array, get_tags
 from sklearn.utils.validation import validate_data
 
 from cfe_stack.adapters.collection import FailedLearnerWarning
 from cfe_stack.adapters.fold_plan import plan_folds
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData
+from cfe_stack.callers import users_line
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.ensemble_data import observed
 from cfe_stack.layout import side_by_side
+from cfe_stack.trainers.parameters import check_flag
+
+
+def check_stack_options(refit: Any, passthrough: Any, final_estimator: Any) -> None:
+    """Raise ValueError or TypeError for options of a stack that are none."""
+    if str(refit) not in ("full", "bag", "both"):
+        raise ValueError(f"refit must be 'full', 'bag' or 'both', got {refit!r}.")
+    check_flag("passthrough", passthrough)
+    usable = hasattr(final_estimator, "fit") and not isinstance(final_estimator, type)
+    if final_estimator is not None and not usable:
+        raise TypeError(
+            "final_estimator must be None or an estimator object with a fit method (an instance, "
+            f"not a class), got {final_estimator!r}."
+        )
 
 
 def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> None:
@@ -39,8 +54,10 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> None:
     tags = get_tags(estimator).input_tags
     if not hasattr(X, "columns"):
         kind = getattr(getattr(X, "dtype", None), "kind", None)
-        documents = kind in ("U", "S") and X.ndim == 1
-        documents |= isinstance(X, list) and len(X) > 0 and isinstance(X[0], (str, bytes, dict))
+        listed = isinstance(X, list) or (
+            len(getattr(X, "shape", ())) == 1 and hasattr(X, "__len__")
+        )
+        documents = listed and isinstance(next(iter(X), None), (str, bytes, dict))
         try:
             if not documents:
                 check_array(
@@ -57,6 +74,19 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> None:
             if kind != "O":
                 raise
     validate_data(estimator, X, reset=reset, skip_check_array=True)
+
+
+def copy_of_final(final: Any) -> Any:
+    """Return an unfitted copy of the final estimator.
+
+    Raises
+    ------
+    ValueError
+        If it is no classifier.
+    """
+    if not (hasattr(final, "__sklearn_tags__") and is_classifier(final)):
+        raise ValueError(f"final_estimator must be a classifier, got {final!r}.")
+    return clone(final)
 
 
 def with_passthrough(R: np.ndarray, X: Any = None) -> Any:
@@ -130,7 +160,7 @@ def tell_final_estimator(
 
 
 def predicted_matrix(
-    fitted: Mapping[str, Any], X: Any, data: OutOfFoldData, *, forgiving: bool
+    fitted: Mapping[str, Any], X: Any, data: OutOfFoldData, forgiving: bool
 ) -> np.ndarray:
     """Return the ensemble matrix of new rows; learners that fail leave missing cells.
 
@@ -167,6 +197,6 @@ def predicted_matrix(
             f"The learner {name!r} failed in prediction, and its predictions are missing: "
             f"{type(failure).__name__}: {failure}",
             FailedLearnerWarning,
-            stacklevel=5,
+            stacklevel=users_line(),
         )
     return R[:, :, 1] if data.n_classes == 2 else R

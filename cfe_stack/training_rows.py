@@ -57,7 +57,7 @@ class TrainingRows:
         Raises
         ------
         ValueError
-            If shapes disagree, values are infinite, fewer than two classes are left, or every
+            If shapes disagree, values are infinite, fewer than two classes have weight, or every
             prediction is missing.
         """
         labels, known = check_labels(estimator, y, missing_label)
@@ -67,12 +67,14 @@ class TrainingRows:
             sample_weight, checked, dtype=np.float64, ensure_non_negative=True
         )
         weighted = known & (weights > 0)
-        classes = np.unique(labels[weighted])
-        if len(classes) < 2:
+        counting = np.unique(labels[weighted])
+        if len(counting) < 2:
             raise ValueError(
-                f"y has {len(classes)} class(es) among its {int(weighted.sum())} labelled rows of "
-                f"positive weight ({classes.tolist()}); a classifier needs two."
+                f"y has {len(counting)} class(es) among its {int(weighted.sum())} labelled rows of "
+                f"positive weight ({counting.tolist()}); a classifier needs two."
             )
+        # a class whose rows all have weight 0 still has its columns
+        classes = np.unique(labels[known])
         codes = np.full(checked.shape[0], -1)
         codes[weighted] = np.searchsorted(classes, labels[weighted])
         columns = prediction_columns(checked, len(classes), n_classifiers, passthrough)

@@ -16,11 +16,12 @@ PACKAGE = Path(__file__).parents[1] / "cfe_stack"
 # circle; a package (trainers) is one room with all its modules.
 FLOORS = {
     "leaves": {
-        "aggregators", "blends", "blocks", "bootstrap", "calibration", "command_options",
-        "comparison_page", "comparison_splits", "comparison_statistics", "confidence", "cut_short",
-        "dask_chunks", "datasets", "ensemble_data", "extras", "folds", "gates", "layout",
-        "layout_detection", "lazy_matrix", "linear_pool", "link", "losses", "meta_features",
-        "metrics", "persistence", "pool_design", "pool_selection", "pool_solver", "pools",
+        "aggregators", "blends", "blocks", "bootstrap", "calibration", "callbacks", "callers",
+        "command_options", "comparison_page", "comparison_splits", "comparison_statistics",
+        "confidence", "cut_short", "dask_chunks", "datasets", "ensemble_data", "extras", "folds",
+        "gates", "layout", "layout_detection", "lazy_matrix", "linear_pool", "link", "losses",
+        "meta_features", "metrics", "persistence", "pool_design", "pool_selection", "pool_solver",
+        "pools",
         "report_page", "score_calibration", "selection_scoring", "splitters", "suspicion",
         "threads", "training_rows",
     },
@@ -34,7 +35,7 @@ FLOORS = {
         "advice", "blend_command", "compare_command", "comparison", "comparison_plots",
         "comparison_problems", "comparison_result", "comparison_run", "comparison_scores",
         "comparison_verdict", "contenders", "demo", "dynamic_selection", "leakage", "optimism",
-        "report", "stack_columns", "stacking", "submission",
+        "report", "stack_columns", "stacking", "submission", "whole_stacks",
     },
     "command line": {"cli"},
     "entry": {"__main__"},

@@ -2,9 +2,15 @@ import numpy as np
 import pytest
 import sklearn
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import BaggingClassifier, RandomForestClassifier, VotingClassifier
+from sklearn.ensemble import (
+    BaggingClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -95,6 +101,18 @@ def test_weights_are_offered_where_they_are_taken():
         asked = make_pipeline(GaussianNB().set_fit_request(sample_weight=True))
         assert accepts_weights(asked)
         assert weight_argument(asked) == "sample_weight"
+
+
+def test_weights_go_through_those_that_hand_their_arguments_on():
+    bayes, neighbours = ("bayes", GaussianNB()), ("neighbours", KNeighborsClassifier())
+    search = GridSearchCV(GaussianNB(), {})
+    assert accepts_weights(VotingClassifier([bayes, ("search", search), ("none", "drop")]))
+    assert accepts_weights(StackingClassifier([bayes], LogisticRegression()))
+    for other in (neighbours, ("pipe", make_pipeline(GaussianNB()))):
+        assert not accepts_weights(VotingClassifier([bayes, other]))
+    assert not accepts_weights(StackingClassifier([bayes], KNeighborsClassifier()))
+    assert not accepts_weights(GridSearchCV(KNeighborsClassifier(), {}))
+    assert not accepts_weights(OneVsRestClassifier(GaussianNB()))
 
 
 def test_the_first_method_there_is_is_stacked():

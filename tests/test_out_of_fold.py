@@ -8,7 +8,7 @@ from counting_learners import CountedTree, Misbehaving, fits
 from joblib import parallel_config
 from scipy import sparse
 from sklearn.datasets import load_iris, make_classification
-from sklearn.linear_model import LogisticRegression, Perceptron
+from sklearn.linear_model import LogisticRegression, Perceptron, Ridge
 from sklearn.metrics import log_loss
 from sklearn.model_selection import (
     GroupKFold,
@@ -216,9 +216,8 @@ FAILURES = {
 def test_a_failing_fold_is_missing_and_named_once(how):
     marked = np.column_stack([np.arange(150), X])
     bases = [("fine", GaussianNB()), ("shaky", Misbehaving(how))]
-    with pytest.warns(
-        FailedLearnerWarning, match=f"'shaky' failed in fold 0, .*{FAILURES[how]}"
-    ) as seen:
+    message = f"'shaky' failed in fold 0, .*{FAILURES[how]}"
+    with pytest.warns(FailedLearnerWarning, match=message) as seen:
         data = collect(bases, marked, cv=KFold(5), refit=None)
     assert len(seen) == 1
     missing = np.isnan(data.R[1]).all(axis=1)
@@ -370,6 +369,8 @@ BAD = {
     "dropped": ({"estimators": [("a", "drop")]}, ValueError, "at least one learner"),
     "twice": ({"estimators": [BASES[0], BASES[0]]}, ValueError, "different names"),
     "class": ({"estimators": [("a", GaussianNB)]}, TypeError, "an instance, not a class"),
+    "memory": ({"memory": 3}, ValueError, "None, the path of a directory or a FoldCache, got 3"),
+    "regressor": ({"estimators": [("a", Ridge())]}, TypeError, "'a' is the regressor Ridge"),
     "no pairs": ({"estimators": GaussianNB()}, TypeError, "must be a list of"),
 }
 

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import sklearn
 from counting_learners import CountedTree, Misbehaving, fits
@@ -14,7 +15,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.ensemble import RandomForestClassifier, StackingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -254,7 +255,9 @@ def test_the_configuration_of_scikit_learn_reaches_workers_and_threads(options):
     np.testing.assert_array_equal(found.ensemble_data_.R, expected.ensemble_data_.R)
 
 
-@pytest.mark.parametrize("kind", [list, np.array, partial(np.array, dtype=object), pd.Series])
+@pytest.mark.parametrize(
+    "kind", [list, np.array, partial(np.array, dtype=object), pd.Series, pl.Series]
+)
 def test_documents_are_for_the_pipelines_that_count_their_words(kind):
     words = np.random.default_rng(0).choice(["good", "bad", "fine"], (60, 4)).tolist()
     X, y = kind([" ".join(row) for row in words]), np.array(["good" in row for row in words])
@@ -316,9 +319,29 @@ def test_a_fitted_stack_survives_pickling():
         ({"estimators": []}, "at least one learner"),
         ({"estimators": [("a__b", TREE)]}, "without '__'"),
         ({"estimators": [("cv", TREE)]}, "conflict with constructor arguments: .'cv'"),
+        ({"cv": "prefit"}, "may have been trained on.*predictions_of_fitted"),
+        ({"final_estimator": Ridge()}, r"final_estimator must be a classifier, got Ridge\(\)"),
     ],
 )
 def test_wrong_options_are_refused(options, message):
     X, y, *_ = problem()
     with pytest.raises(ValueError, match=message):
         Stack(**{"estimators": BASES} | options).fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")
+@pytest.mark.parametrize("aggregator", ["auto", "weighted", "linear_pool"])
+def test_a_class_whose_rows_all_have_weight_0_is_kept_and_gets_nothing(aggregator):
+    X, y, T, truth = problem(3)
+    weights = (y != "b").astype(float)
+    P = np.full((2, 6), np.nan)
+    stack = Stack(BASES, CFEnsembleClassifier(aggregator=aggregator)).fit(
+        X, y, sample_weight=weights
+    )
+    assert stack.classes_.tolist() == ["a", "b", "c"]
+    assert stack.predict_proba(T)[:, 1].max() < 0.01
+    assert stack.score(T[truth != "b"], truth[truth != "b"]) > 0.8
+    with pytest.warns(UserWarning, match="no prediction"):
+        nothing = stack.final_estimator_.predict_proba(P)
+    expected = [np.mean(y[y != "b"] == label) for label in "abc"]
+    np.testing.assert_allclose(nothing, [expected, expected], atol=1e-12)

@@ -2,6 +2,7 @@ import io
 import sys
 import threading
 import time
+from concurrent.futures import BrokenExecutor
 
 import pytest
 from joblib import delayed, parallel_config
@@ -62,7 +63,7 @@ class Running:
         return Outcome(task, seconds=0.01)
 
 
-def run(running, n_jobs, todo):
+def run(running, n_jobs, todo, **options):
     return run_queue(
         todo,
         lambda task, threads: delayed(running)(task, threads),
@@ -70,6 +71,7 @@ def run(running, n_jobs, todo):
         seconds={},
         n_folds=2,
         progress=False,
+        **options,
     )
 
 
@@ -92,6 +94,31 @@ def test_backends_without_streams_are_waited_for(monkeypatch):
         backend, _ = get_active_backend()
         monkeypatch.setattr(type(backend), "supports_return_generator", False)
         assert len(list(run(Running(), 2, tasks()))) == len(tasks())
+
+
+class Unreliable(Running):
+    """Some tasks lose their worker: for good, or unless they run alone."""
+
+    def __call__(self, task, threads):
+        outcome = super().__call__(task, threads)
+        if task == Task(0, 0) or (task == Task(1, 0) and self.most > 1):
+            self.most = 1
+            raise BrokenExecutor("the worker is gone\nexit code -9")
+        return outcome
+
+
+def test_what_a_lost_worker_ran_is_run_once_more_alone_and_then_given_up():
+    with parallel_config(backend="threading"):
+        done = list(run(Unreliable(), 3, tasks()))
+    assert sorted((o.task for o in done), key=repr) == sorted(tasks(), key=repr)
+    reason = "BrokenExecutor, also when it ran alone: the worker is gone"
+    assert {o.task: o.failure for o in done if o.failure} == {Task(0, 0): reason}
+
+
+def test_a_lost_worker_ends_everything_where_errors_do():
+    with parallel_config(backend="threading"), pytest.raises(BrokenExecutor) as error:
+        list(run(Unreliable(), 3, tasks(), forgiving=False))
+    assert "with memory= finished fits are kept" in error.value.__notes__[0]
 
 
 class Terminal(io.StringIO):

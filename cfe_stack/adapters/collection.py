@@ -23,6 +23,7 @@ from cfe_stack.adapters.fold_tasks import (
 )
 from cfe_stack.adapters.learners import FittedLearner
 from cfe_stack.adapters.task_queue import run_queue
+from cfe_stack.callers import users_line
 
 
 class FailedLearnerWarning(UserWarning):
@@ -195,6 +196,7 @@ class Collection:
             seconds=self._known_seconds(),
             n_folds=len(self.plan),
             progress=settings.progress,
+            forgiving=settings.on_error == "missing",
         )
 
     def _keep(self, outcome: Outcome) -> None:
@@ -242,7 +244,7 @@ class Collection:
                 warnings.warn(
                     f"Predictions of {learner.name!r} are not stored in the cache: {error}.",
                     CacheWarning,
-                    stacklevel=2,
+                    stacklevel=users_line(),
                 )
         return addresses
 
@@ -263,7 +265,7 @@ class Collection:
                 f"The cache entry of {self.learners[task.learner].name!r}, {describe(task)}, is "
                 f"damaged and is computed again: {error}.",
                 CacheWarning,
-                stacklevel=2,
+                stacklevel=users_line(),
             )
             return None
         scores, test = entries
@@ -284,22 +286,24 @@ class Collection:
 
     def _warn(self, start: int = 0) -> None:
         """Name failed fits and what could not be stored, each once."""
-        grouped: dict[tuple[str, str], list[int]] = {}
+        grouped: dict[str, list[Failure]] = {}
         for failure in self.failures[start:]:
-            grouped.setdefault((failure.learner, failure.reason), []).append(failure.fold)
-        for (name, reason), folds in grouped.items():
-            where = [describe(Task(0, fold)) for fold in sorted(folds)]
+            grouped.setdefault(failure.learner, []).append(failure)
+        for name, failed in grouped.items():
+            where = ", ".join(describe(Task(0, fold)) for fold in sorted(f.fold for f in failed))
+            reasons = list(dict.fromkeys(failure.reason for failure in failed))
+            more = f" ({len(reasons) - 1} other reason(s): see `failures`)" if reasons[1:] else ""
             warnings.warn(
-                f"The learner {name!r} failed in {', '.join(where)}, and its predictions there are "
-                f"missing: {reason}",
+                f"The learner {name!r} failed in {where}, and its predictions there are missing: "
+                f"{reasons[0]}{more}",
                 FailedLearnerWarning,
-                stacklevel=4,
+                stacklevel=users_line(),
             )
         if self._store_errors:
             warnings.warn(
                 f"{len(self._store_errors)} prediction(s) could not be stored in the cache and "
                 f"would be computed again in another run: {self._store_errors[0]}",
                 CacheWarning,
-                stacklevel=4,
+                stacklevel=users_line(),
             )
             self._store_errors.clear()

@@ -6,6 +6,8 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn import get_config
+from sklearn.base import is_regressor
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
@@ -116,7 +118,21 @@ def accepts_weights(estimator: Any) -> bool:
         routing = getattr(estimator, "get_metadata_routing", None)
         return routing is not None and bool(routing().consumes("fit", ["sample_weight"]))
     last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-    return last not in (None, "passthrough") and has_fit_parameter(last, "sample_weight")
+    return last not in (None, "passthrough") and _takes_weights(last)
+
+
+def _takes_weights(learner: Any) -> bool:
+    """Return whether fit takes weights, or hands them on to learners that all do."""
+    if has_fit_parameter(learner, "sample_weight"):
+        return True
+    if isinstance(learner, (GridSearchCV, RandomizedSearchCV)):
+        return _takes_weights(learner.estimator)
+    if package_of(learner) == "sklearn" and hasattr(learner, "estimators"):
+        # votes and stacks; other learners of scikit-learn refuse arguments that they do not name
+        inner = [e for _, e in learner.estimators if e != "drop"]
+        final = getattr(learner, "final_estimator", None)
+        return all(map(_takes_weights, inner if final is None else [*inner, final]))
+    return False
 
 
 def weight_argument(estimator: Any) -> str:
@@ -360,5 +376,10 @@ def check_estimators(estimators: Any) -> list[tuple[str, Any]]:
             raise TypeError(
                 f"The learner {name!r} is {learner!r}; it must be an estimator object with a fit "
                 "method (an instance, not a class)."
+            )
+        if hasattr(learner, "__sklearn_tags__") and is_regressor(learner):
+            raise TypeError(
+                f"The learner {name!r} is the regressor {learner!r}; only classifiers have class "
+                "probabilities or labels to stack."
             )
     return named

@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,8 @@ from cfe_stack.adapters.fold_plan import plan_folds
 from cfe_stack.adapters.learners import accepts_weights
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData, assemble
 from cfe_stack.adapters.training_rows import check_rows, plan_learners
+from cfe_stack.callers import users_line
+from cfe_stack.trainers.parameters import check_flag, check_real
 
 
 def collect_out_of_fold(
@@ -60,7 +63,8 @@ def collect_out_of_fold(
         per row are reduced to the training rows.
     stack_method : {"auto", "predict_proba", "decision_function", "predict"}, default="auto"
         What is collected; ``"auto"`` is the first of them that a learner has. Margins become
-        probabilities by a calibrator fitted on other folds' margins, labels become 0 and 1.
+        probabilities by a calibrator fitted on other folds' margins, and are missing in folds whose
+        training rows lack a class; labels become 0 and 1.
     n_jobs : int, default=None
         Fits at a time × threads per fit are kept to this number, under the active joblib backend.
         None is one fit at a time whose threads are the learner's own.
@@ -73,8 +77,8 @@ def collect_out_of_fold(
         Which models are kept, and predict X_test: those fitted once more on all rows, those of the
         folds (the mean of their predictions), or both (those on all rows predict).
     on_error : {"missing", "raise"}, default="missing"
-        What follows when a fit raises, takes too long, or predicts something unusable: missing
-        cells and a warning, or the error.
+        What follows when a fit raises, takes too long, predicts something unusable or loses its
+        worker process twice: missing cells and a warning, or the error.
     early_stopping : int or EarlyStopping, default=None
         Rounds without improvement after which XGBoost, LightGBM and CatBoost learners stop, alone
         or at the end of a Pipeline, judged by rows held back from the training rows of the fold.
@@ -124,13 +128,13 @@ def collect_out_of_fold(
     >>> data.R.shape, sorted(data.models)
     ((2, 150, 3), ['bayes', 'logistic'])
     """
-    _check_options(refit, on_error, time_limit, X_test)
+    _check_options(refit, on_error, time_limit, X_test, n_jobs, memory, progress)
     rows = check_rows(X, y, sample_weight=sample_weight, groups=groups, X_test=X_test)
     learners = plan_learners(estimators, fit_params, stack_method, early_stopping)
     if rows.sample_weight is not None:
         _warn_about_weights(learners)
     plan = plan_folds(cv, rows.X, rows.labels, rows.groups)
-    cache = memory if isinstance(memory, FoldCache) or memory is None else FoldCache(memory)
+    cache = FoldCache(memory) if isinstance(memory, (str, os.PathLike)) else memory
     if cache is not None:
         cache.remove_leftovers()
     settings = Settings(refit, n_jobs, on_error, time_limit, cache, progress)
@@ -147,16 +151,32 @@ def _warn_about_weights(learners: Sequence[LearnerPlan]) -> None:
             f"sample_weight does not reach the learner(s) {without}, whose fit does not take it "
             "or, with metadata routing, has not requested it.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=users_line(),
         )
 
 
-def _check_options(refit: Any, on_error: Any, time_limit: Any, X_test: Any) -> None:
-    if refit not in ("full", "bag", "both", None):
+def _check_options(
+    refit: Any,
+    on_error: Any,
+    time_limit: Any,
+    X_test: Any,
+    n_jobs: Any,
+    memory: Any,
+    progress: Any,
+) -> None:
+    if refit is not None and str(refit) not in ("full", "bag", "both"):
         raise ValueError(f"refit must be 'full', 'bag', 'both' or None, got {refit!r}.")
-    if on_error not in ("missing", "raise"):
+    if str(on_error) not in ("missing", "raise"):
         raise ValueError(f"on_error must be 'missing' or 'raise', got {on_error!r}.")
-    if time_limit is not None and not time_limit > 0:
-        raise ValueError(f"time_limit must be a number of seconds > 0 or None, got {time_limit!r}.")
+    if time_limit is not None:
+        check_real("time_limit", time_limit, np.finfo(float).tiny)
     if X_test is not None and refit is None:
         raise ValueError("X_test needs models that predict it: pass refit='full', 'bag' or 'both'.")
+    if n_jobs is not None and (not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0):
+        raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}.")
+    if not isinstance(memory, (str, os.PathLike, FoldCache, NoneType)) or memory == "":
+        raise ValueError(
+            f"memory must be None, the path of a directory or a FoldCache, got {memory!r}. Of a "
+            "joblib.Memory, pass the location."
+        )
+    check_flag("progress", progress)

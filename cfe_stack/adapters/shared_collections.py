@@ -15,8 +15,8 @@ MOST_COLLECTIONS = 12
 class SharedCollections:
     """Recent collections by what they depend on.
 
-    They live as long as the estimators that share them. A copy for another process starts empty:
-    fitted models are not sent around.
+    They live as long as the estimators that share them. A copy, as for another process, starts
+    empty: fitted models are not sent around.
     """
 
     def __init__(self) -> None:
@@ -49,9 +49,6 @@ class SharedCollections:
                 while len(self._found) > MOST_COLLECTIONS:
                     self._locks.pop(self._found.popitem(last=False)[0], None)
             return data
-
-    def __deepcopy__(self, memo: Any) -> "SharedCollections":
-        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedCollections, ()

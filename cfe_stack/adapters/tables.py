@@ -14,6 +14,7 @@ Column = str | int
 """Name of a column, or its position where an array has no names."""
 
 MISSING_TEXTS = frozenset({"", "na", "nan", "none", "null", "<na>"})
+SEPARATORS = (",", ";", "\t")
 ID_NAMES = frozenset({"id", "row_id", "rowid", "index", "key"})
 
 
@@ -101,7 +102,7 @@ def read_table(source: Any, name: str, id_column: str | None = None) -> Table:
         What to call it in messages where it is no file.
     id_column : str, default=None
         Column that identifies a row. None takes the one that is called id, row_id, index or key,
-        in upper or lower case, and positions where there is none.
+        in upper or lower case, and positions where there is none. An index beside is left out.
 
     Raises
     ------
@@ -120,11 +121,12 @@ def read_table(source: Any, name: str, id_column: str | None = None) -> Table:
     """
     if isinstance(source, str | Path):
         path = Path(source)
+        if not path.is_file():
+            wrong = "a folder is no table" if path.is_dir() else "there is no such file"
+            raise ValueError(f"{path}: {wrong}.")
         reader = READERS.get(path.suffix.lower())
         if reader is None:
             raise ValueError(f"{path}: the name must end in one of {', '.join(READERS)}.")
-        if not path.is_file():
-            raise ValueError(f"{path}: there is no such file.")
         name, columns = str(path), reader(path, id_column)
     else:
         columns = _columns_of(source, name)
@@ -136,6 +138,9 @@ def read_table(source: Any, name: str, id_column: str | None = None) -> Table:
     if len(lengths) != 1:
         raise ValueError(f"{name}: columns must have one length; got {sorted(lengths)}.")
     found = _find_id_column(list(columns), id_column, name)
+    if found is not None:
+        # what pandas numbers rows with is saved beside their names more often than not
+        columns = {c: values for c, values in columns.items() if c == found or not _is_index(c)}
     table = Table(name, columns, found)
     if table.ids is not None:
         _check_ids(table)
@@ -151,8 +156,14 @@ def _find_id_column(columns: Sequence[Column], wanted: str | None, name: str) ->
         return wanted
     found = [column for column in columns if str(column).lower() in ID_NAMES]
     if len(found) > 1:
+        found = [column for column in found if not _is_index(column)]
+    if len(found) > 1:
         raise ValueError(f"{name}: {found} could all be the id column; say which one it is.")
     return found[0] if found else None
+
+
+def _is_index(column: Column) -> bool:
+    return str(column).lower() == "index"
 
 
 def _check_ids(table: Table) -> None:
@@ -172,16 +183,25 @@ def _check_ids(table: Table) -> None:
 
 def _read_csv(path: Path, id_column: str | None) -> dict[Column, np.ndarray]:
     pandas = import_extra("pandas", extra="files")
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
+            separator = max(SEPARATORS, key=file.readline().count)
+            file.seek(0)
             header = next(csv.reader(file, delimiter=separator), [])
+        if not header:
+            raise ValueError("the file is empty, or begins with an empty line.")
         # identifiers stay as they are written: 007 is not 7
         texts = [h for h in header if h == id_column or h.lower() in ID_NAMES]
         _check_header(header, str(path))
+        if len(header) == 1 and any(other in header[0] for other in ",;\t|"):
+            raise ValueError(
+                f"the first line is {header[0]!r}; columns must be separated by {separator!r}, and "
+                "decimals written with a point."
+            )
         frame = pandas.read_csv(
             path,
             sep=separator,
+            decimal="," if separator == ";" else ".",
             encoding="utf-8-sig",
             converters=dict.fromkeys(texts, str.strip),
             index_col=False,

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack.aggregators import Aggregator, MeanAggregator
 from cfe_stack.blocks import labelled
+from cfe_stack.callers import users_line
 from cfe_stack.confidence import Confidence
 from cfe_stack.ensemble_data import Block, EnsembleData, default_names, observed
 from cfe_stack.link import make_link
@@ -119,13 +120,15 @@ class BaseTrainer(Stamped, BaseEstimator):
         check_real("rho", self.rho, 0, 1)
         check_real("lambda_reg", self.lambda_reg, 0)
         check_real("aggregator_lr", self.aggregator_lr, 0)
+        make_link(self.link, 2)
         for name in ("init_prior", "standardize"):
             check_flag(name, getattr(self, name))
         if not callable(self.use_class_weights):
             check_flag("use_class_weights", self.use_class_weights)
         check_seed(self.random_state)
         check_integer("verbose", self.verbose, 0)
-        make_link(self.link, 2)
+        if self.n_classifiers is not None:
+            check_integer("n_classifiers", self.n_classifiers, 1)
         for progress in (0.0, 1.0):
             gamma = self.focal_gamma(progress) if callable(self.focal_gamma) else self.focal_gamma
             check_real("focal_gamma", gamma, 0)
@@ -347,5 +350,5 @@ class BaseTrainer(Stamped, BaseEstimator):
             "start from init_prior=True, solve to convergence (aggregator_solver='converged'), or "
             "take aggregator_type='log_pool', whose weights cannot be negative.",
             CollapsedAggregatorWarning,
-            stacklevel=3,
+            stacklevel=users_line(),
         )

@@ -45,7 +45,7 @@ def check_engine(n_jobs: Any, store: Any) -> None:
             "n_jobs must be None (as many threads as BLAS may use), a number of threads or −1 "
             f"(all processors), got {n_jobs!r}."
         )
-    if not (isinstance(store, bool) or store == "auto"):
+    if not (isinstance(store, bool) or str(store) == "auto"):
         raise ValueError(f"store_instance_factors must be a bool or 'auto', got {store!r}.")
 
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from cfe_stack.blocks import labelled
+from cfe_stack.callers import users_line
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.losses import (
     FocalLoss,
@@ -64,7 +65,7 @@ class Supervision:
                     "No instance has a label: rho acts as 1 (reconstruction only) and the "
                     "aggregator stays at its start. Pass labels in EnsembleData to supervise.",
                     UserWarning,
-                    stacklevel=3,
+                    stacklevel=users_line(),
                 )
             rho = 1.0
         class_weight = trainer.class_weight if trainer.use_class_weights else None
