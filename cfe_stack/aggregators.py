@@ -5,7 +5,7 @@ that a score is always ``features @ weights_ + intercept_``. Mean, weighted and 
 differ in the scale of their features and in how their weights come about.
 """
 
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from cfe_stack.gates import linear_gate
 from cfe_stack.link import Link, make_link
 from cfe_stack.losses import FocalLoss, margin_directions, margins
+from cfe_stack.pool_design import PoolDesign, row_slices
 from cfe_stack.pool_solver import PoolProblem, minimize_pool
 
 Solver = Literal["gradient", "converged"]
@@ -20,8 +21,8 @@ CLASS_PRIOR = 0.5
 """Strength, in observations, of the pull of a two-class intercept towards 0."""
 WEAK_PRIOR = 0.1
 """Strength that only keeps the weights finite where the classes are separable."""
-ROWS_AT_ONCE = 1 << 15
-"""Rows of features that a gradient is taken from at a time."""
+HELD_CELLS = 1 << 24
+"""Features of so many cells are kept while they are solved for; more are made again and again."""
 POOL_PRIOR = 50.0
 """Strength of the pull of a logarithmic pool towards equal weights where none is chosen."""
 
@@ -55,19 +56,10 @@ def classifiers_last(values: np.ndarray) -> np.ndarray:
     return np.moveaxis(values, 0, -1)
 
 
-def row_slices(features: Sized) -> Iterator[slice]:
-    """Yield slices that cover the rows of `features`; one empty slice if there are none."""
-    for start in range(0, max(len(features), 1), ROWS_AT_ONCE):
-        yield slice(start, start + ROWS_AT_ONCE)
-
-
-def with_intercepts(features: np.ndarray) -> np.ndarray:
-    """Return features with one constant column (two classes) or one per class appended."""
-    if features.ndim == 2:
-        return np.concatenate([features, np.ones((len(features), 1))], axis=1)
-    n, n_classes, _ = features.shape
-    constants = np.broadcast_to(np.eye(n_classes), (n, n_classes, n_classes))
-    return np.concatenate([features, constants], axis=2)
+def held(features: Any) -> Any:
+    """Return features as one array where that is small; otherwise what gives them in slices."""
+    small = len(features) * features[:1].size <= HELD_CELLS
+    return np.ascontiguousarray(features[:]) if small else features
 
 
 class MeanAggregator:
@@ -134,9 +126,8 @@ class WeightedAggregator(_Linear):
     ) -> None:
         """Take one gradient step, or solve to convergence."""
         if self.solver == "converged":
-            features = features[:]
-            m = features.shape[-1]
-            solved = solve_weights(self, features, labels, weights, loss, np.zeros(m), WEAK_PRIOR)
+            center = np.zeros_like(self.weights_)
+            solved = solve_weights(self, features, labels, weights, loss, center, WEAK_PRIOR)
             self.weights_, self.intercept_ = solved
             return
         step_w, step_b = weight_gradient(self, features, labels, weights, loss)
@@ -167,10 +158,9 @@ class LogPoolAggregator(_Linear):
         self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
     ) -> None:
         """Solve the penalised problem to convergence."""
-        features = features[:]
-        m = features.shape[-1]
+        center = np.full_like(self.weights_, 1 / len(self.weights_))
         self.weights_, self.intercept_ = solve_weights(
-            self, features, labels, weights, loss, np.full(m, 1 / m), self.strength, True
+            self, features, labels, weights, loss, center, self.strength, True
         )
 
 
@@ -241,7 +231,7 @@ def weight_gradient(
 
 def solve_weights(
     aggregator: Aggregator,
-    features: np.ndarray,
+    features: Any,
     labels: np.ndarray,
     weights: np.ndarray,
     loss: FocalLoss,
@@ -249,11 +239,14 @@ def solve_weights(
     strength: float,
     nonnegative: bool = False,
 ) -> tuple[np.ndarray, float | np.ndarray]:
-    """Return the weights and intercept that minimise the penalised loss, from the current ones."""
+    """Return the weights and intercept that minimise the penalised loss, from the current ones.
+
+    `features` are an array, or anything that gives one for a slice of rows.
+    """
     m, n_intercepts = len(center), np.size(aggregator.intercept_)
-    prior = CLASS_PRIOR if features.ndim == 2 else 2 * CLASS_PRIOR
+    prior = CLASS_PRIOR if n_intercepts == 1 else 2 * CLASS_PRIOR
     problem = PoolProblem(
-        design=with_intercepts(features),
+        design=PoolDesign(held(features)),
         labels=labels,
         weights=weights,
         penalty=np.repeat([strength, prior], [m, n_intercepts]),
@@ -263,8 +256,8 @@ def solve_weights(
     )
     start = np.concatenate([aggregator.weights_, np.atleast_1d(aggregator.intercept_)])
     # a weak prior leaves flat directions, in which a small decrease is not yet the end
-    theta = minimize_pool(problem, start, tol=1e-13)
-    return theta[:m], float(theta[m]) if features.ndim == 2 else theta[m:]
+    theta = minimize_pool(problem, start, tol=1e-16)
+    return theta[:m], float(theta[m]) if n_intercepts == 1 else theta[m:]
 
 
 AGGREGATORS: dict[str, Callable[[int, float, Solver], Aggregator]] = {
@@ -291,8 +284,8 @@ def make_aggregator(name: str, n_classes: int, lr: float, solver: Solver) -> Agg
     ValueError
         If a name is unknown.
     """
-    if name not in AGGREGATORS:
+    if not isinstance(name, str) or name not in AGGREGATORS:
         raise ValueError(f"aggregator_type must be one of {sorted(AGGREGATORS)}, got {name!r}.")
-    if solver not in ("gradient", "converged"):
+    if str(solver) not in ("gradient", "converged"):
         raise ValueError(f"aggregator_solver must be 'gradient' or 'converged', got {solver!r}.")
     return AGGREGATORS[name](n_classes, lr, solver)

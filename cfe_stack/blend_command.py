@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from cfe_stack.adapters.files import id_column_of, read_train_and_test
@@ -91,13 +92,15 @@ def run_blend(arguments: argparse.Namespace) -> int:
     Returns
     -------
     code : int
-        0, or 1 where something in the files is wrong.
+        0, 1 where something in the files is wrong, or 2 where options do not go together.
     """
     return exit_code_of(_blend, arguments)
 
 
 def _blend(arguments: argparse.Namespace) -> None:
     # whatever is wrong is said before the work starts
+    if Path(arguments.oof).resolve() == Path(arguments.test).resolve():
+        raise argparse.ArgumentError(None, "--oof and --test are the same; give both.")
     check_writable((arguments.out, arguments.report))
     if arguments.report:
         import_extra("matplotlib", extra="plot")

@@ -9,6 +9,8 @@ import numpy as np
 
 Result = TypeVar("Result")
 
+LABELS_AT_ONCE = 1 << 18
+
 
 @dataclass(frozen=True)
 class Block:
@@ -52,6 +54,21 @@ def observed(R: np.ndarray) -> np.ndarray:
     return present if R.ndim == 2 else present.all(axis=2)
 
 
+def labelled(labels: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
+    """Return the instances (k,), int, with a label and a positive sample weight, if any is given.
+
+    They are looked for in runs: where few are labelled, no array of all instances is made.
+    """
+    found = []
+    for start in range(0, len(labels), LABELS_AT_ONCE):
+        here = slice(start, start + LABELS_AT_ONCE)
+        known = labels[here] >= 0
+        if sample_weight is not None:
+            known &= sample_weight[here] > 0
+        found.append(start + np.flatnonzero(known))
+    return np.concatenate(found)
+
+
 def make_block(
     start: int,
     R: Any,
@@ -67,7 +84,8 @@ def make_block(
         if (C == 0).any():
             R = np.where((C == 0) if R.ndim == 2 else (C == 0)[:, :, None], np.nan, R)
     weights = np.ones(R.shape[1]) if sample_weight is None else sample_weight
-    return Block(start, start + R.shape[1], R, labels, C, weights, known_complete)
+    codes = labels.astype(np.int64, copy=False)
+    return Block(start, start + R.shape[1], R, codes, C, weights, known_complete)
 
 
 def blocks_of_chunk(

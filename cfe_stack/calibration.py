@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, softmax
+from scipy.special import expit
 
 STEPS = 50
 HALVINGS = 30
+CELLS_AT_ONCE = 1 << 14
+"""Cells whose derivatives are taken at a time: they and what is made of them stay in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +46,8 @@ def calibrate(Z: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Calibra
     They start at slope 0, where the curvature is largest: a learner that is always sure is flat at
     slope 1, and an undamped step from there leaves for infinity.
     """
-    derivatives = _two_class_derivatives if Z.ndim == 2 else _multiclass_derivatives
     theta = np.zeros((2, Z.shape[-1]))
-    value, gradient, hessian = derivatives(Z, labels, weights, theta)
+    value, gradient, hessian = _derivatives(Z, labels, weights, theta)
     for _ in range(STEPS):
         step = _projected_step(theta, gradient, hessian)
         decrease = -(gradient * step).sum(axis=0)
@@ -56,7 +57,7 @@ def calibrate(Z: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Calibra
         for _ in range(HALVINGS):
             moved = theta + size * step
             moved[0] = np.maximum(moved[0], 0.0)
-            reached = derivatives(Z, labels, weights, moved)
+            reached = _derivatives(Z, labels, weights, moved)
             worse = reached[0] > value + 1e-12 * (1 + np.abs(value))
             if not worse.any():
                 break
@@ -80,10 +81,29 @@ def _projected_step(theta: np.ndarray, gradient: np.ndarray, hessian: np.ndarray
     return np.stack([slope, offset])
 
 
+def _derivatives(
+    Z: np.ndarray, labels: np.ndarray, weights: np.ndarray, theta: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return loss (m,), gradient (2, m) and the Hessian's aa, ac, cc (3, m), prior included."""
+    of_rows = _two_class_derivatives if Z.ndim == 2 else _multiclass_derivatives
+    away = theta - np.array([[1.0], [0.0]])
+    ones = np.ones(Z.shape[-1])
+    sums = [0.5 * np.square(away).sum(axis=0), away, np.stack([ones, 0 * ones, ones])]
+    size = max(1, CELLS_AT_ONCE // max(Z[0].size, 1))
+    for start in range(0, len(Z), size):
+        here = slice(start, start + size)
+        for total, part in zip(
+            sums, of_rows(Z[here], labels[here], weights[here], theta), strict=True
+        ):
+            total += part
+    value, gradient, hessian = sums
+    return value, gradient, hessian
+
+
 def _two_class_derivatives(
     Z: np.ndarray, labels: np.ndarray, weights: np.ndarray, theta: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return loss (m,), gradient (2, m) and the Hessian's aa, ac, cc (3, m)."""
+    """Return what rows of two classes add to them."""
     a, c = theta
     scores = Z * a + c
     target = (labels == 1).astype(float)[:, None]
@@ -92,18 +112,11 @@ def _two_class_derivatives(
     curvature = weights[:, None] * (p * (1 - p))
     weighted = curvature * Z
     loss = weights @ (np.logaddexp(0.0, scores) - target * scores)
-    value = loss + 0.5 * ((a - 1) ** 2 + c**2)
-    gradient = np.stack(
-        [np.einsum("nm,nm->m", residual, Z) + a - 1, residual.sum(axis=0) + c],
-    )
+    gradient = np.stack([np.einsum("nm,nm->m", residual, Z), residual.sum(axis=0)])
     hessian = np.stack(
-        [
-            np.einsum("nm,nm->m", weighted, Z) + 1,
-            weighted.sum(axis=0),
-            curvature.sum(axis=0) + 1,
-        ]
+        [np.einsum("nm,nm->m", weighted, Z), weighted.sum(axis=0), curvature.sum(axis=0)]
     )
-    return value, gradient, hessian
+    return loss, gradient, hessian
 
 
 def _multiclass_derivatives(
@@ -111,14 +124,16 @@ def _multiclass_derivatives(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the same for slopes alone; offsets have gradient 0 and stay where they are."""
     a = theta[0]
-    scores = Z * a
-    p = softmax(scores, axis=1)
-    truth = Z[np.arange(len(Z)), labels]
-    mean = np.einsum("nkm,nkm->nm", p, Z)
-    spread = np.einsum("nkm,nkm,nkm->nm", p, Z, Z) - mean**2
-    top = scores.max(axis=1)
-    normaliser = top + np.log(np.exp(scores - top[:, None, :]).sum(axis=1))
-    value = weights @ (normaliser - a * truth) + 0.5 * (a - 1) ** 2
-    nothing, one = np.zeros_like(a), np.ones_like(a)
-    gradient = np.stack([weights @ (mean - truth) + a - 1, nothing])
-    return value, gradient, np.stack([weights @ spread + 1, nothing, one])
+    p = Z * a
+    top = p.max(axis=1)
+    p -= top[:, None]
+    np.exp(p, out=p)
+    total = p.sum(axis=1)
+    p *= Z
+    truth, mean = Z[np.arange(len(Z)), labels], p.sum(axis=1) / total
+    p *= Z
+    spread = p.sum(axis=1) / total - mean**2
+    loss = weights @ (top + np.log(total) - a * truth)
+    nothing = np.zeros_like(a)
+    gradient = np.stack([weights @ (mean - truth), nothing])
+    return loss, gradient, np.stack([weights @ spread, nothing, nothing])

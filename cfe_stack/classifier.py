@@ -8,24 +8,16 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from cfe_stack.callbacks import Observed, reports_to_callbacks
 from cfe_stack.column_reader import ColumnReader
 from cfe_stack.cut_short import unchanged_if_cut_short
 from cfe_stack.ensemble_data import EnsembleData
-from cfe_stack.final_aggregators import (
-    FinalAggregator,
-    PoolFinalAggregator,
-    make_final_aggregator,
-)
+from cfe_stack.final_aggregators import FinalAggregator, PoolFinalAggregator, make_final_aggregator
 from cfe_stack.folds import inner_folds
 from cfe_stack.layout import check_layout_options, resolve_layout
 from cfe_stack.link import LinkName
 from cfe_stack.losses import ClassWeight, FocalLoss, class_weights, probabilities
-from cfe_stack.meta_features import (
-    check_columns,
-    densify,
-    numeric_labels,
-    warn_about_empty_rows,
-)
+from cfe_stack.meta_features import check_columns, densify, numeric_labels, warn_about_empty_rows
 from cfe_stack.persistence import Stamped
 from cfe_stack.pools import Pool
 from cfe_stack.predictor import LossSettings, Predictor
@@ -33,7 +25,7 @@ from cfe_stack.selection_scoring import make_scorer
 from cfe_stack.splitters import check_cv_option
 from cfe_stack.trainers.base import EMPTY_ROWS, BaseTrainer
 from cfe_stack.trainers.factory import HANDED_ON, make_trainer
-from cfe_stack.trainers.parameters import check_real, check_seed
+from cfe_stack.trainers.parameters import check_flag, check_real, check_seed
 from cfe_stack.training_rows import TrainingRows
 
 OPTIONAL_ATTRIBUTES = frozenset(
@@ -41,7 +33,7 @@ OPTIONAL_ATTRIBUTES = frozenset(
 )
 
 
-class CFEnsembleClassifier(Stamped, ClassifierMixin, TransformerMixin, BaseEstimator):
+class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin, BaseEstimator):
     r"""Combine the predictions of base learners by collaborative filtering.
 
     A final estimator for stacks, in the place of ``LogisticRegression()``: it takes the columns of
@@ -211,6 +203,7 @@ class CFEnsembleClassifier(Stamped, ClassifierMixin, TransformerMixin, BaseEstim
         return tags
 
     @unchanged_if_cut_short()
+    @reports_to_callbacks
     def fit(
         self,
         X: ArrayLike,
@@ -248,7 +241,7 @@ class CFEnsembleClassifier(Stamped, ClassifierMixin, TransformerMixin, BaseEstim
         # weight 0 is absence: such rows take part in nothing
         present = weights > 0
         self._fit_reader(P[present], codes[present], weights[present])
-        folds = inner_folds(self._reader.content(P), codes, weights, self.cv, groups)
+        folds = inner_folds(self._reader.content(P, codes), codes, weights, self.cv, groups)
         R = self._reader.training_matrix(P, codes, weights, folds[0])
         data = EnsembleData(R[:, present], codes[present], sample_weight=weights[present])
         self.trainer_ = self._make_trainer(len(self.classes_)).fit(data)
@@ -275,8 +268,8 @@ class CFEnsembleClassifier(Stamped, ClassifierMixin, TransformerMixin, BaseEstim
         check_cv_option(self.cv)
         check_real("focal_gamma", self.focal_gamma, 0)
         check_seed(self.random_state)
-        trainer = self._make_trainer(n_classes=2)
-        trainer.check_parameters()
+        check_flag("progress", self.progress)
+        self._make_trainer(n_classes=2).check_parameters()
         aggregator = make_final_aggregator(
             self.aggregator, make_scorer(self.scoring), self.progress
         )

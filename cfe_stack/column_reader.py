@@ -5,6 +5,7 @@ from typing import Self
 
 import numpy as np
 
+from cfe_stack.folds import rounded, seen_from_own_class
 from cfe_stack.layout import StackLayout, check_values
 from cfe_stack.score_calibration import ScoreCalibrator, cross_fitted
 
@@ -49,12 +50,18 @@ class ColumnReader:
             },
         )
 
-    def content(self, P: np.ndarray) -> np.ndarray:
-        """Return what rows are told apart by (n, k): the matrix, whatever layout it came in."""
+    def content(self, P: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Return what rows are told apart by (n, k), whatever their layout and names of classes."""
         if self.calibrators:
-            return P[:, self.layout.columns]
-        R = self.layout.matrix(P)
-        return np.moveaxis(R, 0, 1).reshape(len(P), -1)
+            columns = P[:, self.layout.columns]
+        else:
+            R = self.layout.matrix(P)
+            columns = np.moveaxis(R, 0, 1).reshape(len(P), -1)
+        if self.layout.n_classes > 2:
+            return columns
+        margins = np.isin(np.arange(columns.shape[1]), self.layout.calibrated)
+        scores = np.where(margins, columns, rounded(columns - 0.5))
+        return seen_from_own_class(scores, codes)
 
     def matrix(self, P: np.ndarray) -> np.ndarray:
         """Return the ensemble matrix of new rows; raises ValueError where they do not fit."""

@@ -1,6 +1,7 @@
 """What the commands share: exit codes, options, and one line on stderr for every mistake."""
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -78,10 +79,17 @@ def _complaint(message: str, code: int) -> int:
 
 
 def check_writable(paths: Iterable[str | Path | None]) -> None:
-    """Raise ValueError if a file cannot be written because its folder is not there."""
+    """Raise ValueError if a file cannot be written where it is said to go."""
     for path in paths:
-        if path is not None and not Path(path).absolute().parent.is_dir():
+        if path is None:
+            continue
+        folder = Path(path).absolute().parent
+        if not folder.is_dir():
             raise ValueError(f"{path}: there is no folder {Path(path).parent} to write to.")
+        if Path(path).is_dir():
+            raise ValueError(f"{path} is a folder; give the name of a file in it.")
+        if not os.access(path if Path(path).exists() else folder, os.W_OK):
+            raise ValueError(f"{path} may not be written.")
 
 
 def add_prediction_options(command: argparse._ActionsContainer, *, required: bool) -> None:

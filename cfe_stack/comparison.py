@@ -3,11 +3,12 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 from cfe_stack.adapters.cache import FoldCache
 from cfe_stack.comparison_problems import as_problems
@@ -18,7 +19,6 @@ from cfe_stack.comparison_statistics import PairedTest, five_by_two_test
 from cfe_stack.contenders import (
     OURS,
     Contender,
-    ContenderClassifier,
     cells,
     columns,
     resolve_contenders,
@@ -26,16 +26,18 @@ from cfe_stack.contenders import (
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.extras import MissingExtraError, import_extra, progress_bar
 from cfe_stack.metrics import Metric, resolve_metric, resolve_metrics
+from cfe_stack.whole_stacks import resolve_stacks
 
 DEFAULT_METRICS = ("log_loss", "roc_auc", "pr_auc", "brier", "ece")
 
 
 def compare_ensembles(
-    data: Any,
+    data: Any = None,
     X: ArrayLike | None = None,
     y: ArrayLike | None = None,
     *,
     contenders: Sequence[str] | Mapping[str, Any] | None = None,
+    stacks: Mapping[str, Any] | Sequence[tuple[str, Any]] | None = None,
     metrics: Any = DEFAULT_METRICS,
     reference: str | None = None,
     cv: Any = 5,
@@ -52,25 +54,28 @@ def compare_ensembles(
 
     Parameters
     ----------
-    data : EnsembleData, dict, path, list of paths, or list of (str, classifier)
+    data : EnsembleData, dict, path, list of paths, or list of (str, classifier), default=None
         One ensemble matrix of out-of-fold predictions with labels; several by name; a folder of
         ``.npz`` matrices with outer folds (or such files); or base learners, with `X` and `y`, as
-        `collect_out_of_fold` takes them.
+        `collect_out_of_fold` takes them. None compares `stacks` alone.
     X : array-like of shape (n_samples, n_features), default=None
-        With base learners only.
+        With base learners or `stacks` only.
     y : array-like of shape (n_samples,), default=None
-        With base learners only.
+        With base learners or `stacks` only.
     contenders : list of str, or dict of str to object, default=None
         Names of :data:`cfe_stack.contenders.CONTENDERS`, or new names with such a name, a
         classifier (a `GridSearchCV` is tuned inside every training part), or a function
         ``(train, test)`` of two `EnsembleData` that returns probabilities. None takes what people
         use, and ours.
+    stacks : dict of str to classifier, or list of (str, classifier), default=None
+        Whole classifiers, such as a stack that is ready made, a vote or a `Pipeline`: they take
+        part as they are, fitted to the training rows of `X` and `y`, beside the contenders.
     metrics : str, scorer, Metric, or list of them
         ``"log_loss"``, ``"brier"``, ``"ece"``, ``"roc_auc"``, ``"pr_auc"``, ``"accuracy"``, any
         scorer of scikit-learn. The first is what ranks and tests are about.
     reference : str, default=None
         Whom the others are tested against; None takes ``"CF-Ensemble"`` if it takes part, and the
-        first contender else.
+        first that takes part else.
     cv : int, splitter or list of (train, test), default=5
         Outer folds; a number gives shuffled stratified ones, with groups kept together. Files bring
         their own.
@@ -129,7 +134,8 @@ def compare_ensembles(
     """
     if on_error not in ("note", "raise"):
         raise ValueError(f"on_error must be 'note' or 'raise', got {on_error!r}.")
-    chosen, scored = resolve_contenders(contenders), resolve_metrics(metrics)
+    scored = resolve_metrics(metrics)
+    chosen = _participants(data, X, contenders, stacks)
     settings = SplitSettings(cv, n_repeats, inner_cv, random_state, memory)
     problems = as_problems(data, X, y, settings, groups)
     running, notes = _installed(chosen)
@@ -192,6 +198,56 @@ def five_by_two_cv(
         return scored.score(y, model.predict_proba(X), None)
 
     return five_by_two_test(a, b, X, y, score, random_state)
+
+
+class ContenderClassifier(ClassifierMixin, BaseEstimator):
+    """A contender as a classifier on stacked columns, for tools that ask for one.
+
+    Parameters
+    ----------
+    contender : Contender
+    n_classes : int, default=2
+        Columns are P(class 1) of every learner, or all classes in blocks; labels are codes.
+    """
+
+    def __init__(self, contender: Contender, n_classes: int = 2) -> None:
+        self.contender = contender
+        self.n_classes = n_classes
+
+    def _matrix(self, X: np.ndarray) -> np.ndarray:
+        blocks = X if self.n_classes == 2 else X.reshape(len(X), -1, self.n_classes)
+        return blocks.swapaxes(0, 1)
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
+        """Keep the training rows; contenders learn when they predict."""
+        self.train_ = EnsembleData(self._matrix(X), y)
+        self.classes_ = np.arange(self.n_classes)
+        return self
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return probabilities, of shape (n, n_classes)."""
+        return self.contender.predict(self.train_, EnsembleData(self._matrix(X)))
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Return the most probable class code of every row."""
+        return self.predict_proba(X).argmax(axis=1)
+
+
+def _participants(data: Any, X: Any, contenders: Any, stacks: Any) -> tuple[Contender, ...]:
+    """Return what combines predictions, and what is fitted to features."""
+    whole = resolve_stacks(stacks)
+    if whole and X is None:
+        raise ValueError("stacks are fitted to features: pass X and y.")
+    if data is None and contenders is not None:
+        raise ValueError(
+            "contenders combine predictions: pass base learners, or their predictions, as data; "
+            "whole classifiers go into stacks."
+        )
+    combining = () if whole and data is None else resolve_contenders(contenders)
+    twice = {c.name for c in whole} & {c.name for c in combining}
+    if twice:
+        raise ValueError(f"stacks and contenders share names: {sorted(twice)}; rename the stacks.")
+    return combining + whole
 
 
 def _installed(contenders: Sequence[Contender]) -> tuple[list[Contender], list[str]]:

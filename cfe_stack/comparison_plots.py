@@ -6,27 +6,21 @@ from typing import Any
 import numpy as np
 
 from cfe_stack.comparison_verdict import Difference
-from cfe_stack.extras import import_extra
+from cfe_stack.displays.canvas import axes_for, shorten, shorten_all
 
+LONGEST = 32
+"""Characters of a name that are shown."""
 LINE = 0.25
 """Height of one line of text, in inches."""
+GAP = 0.45
+"""Lines between two bars of the critical-difference diagram."""
+MOST_TICKS = 16
+"""Ranks from which on not every one has its number."""
 
 
-def new_axes(width: float, height: float) -> Any:
-    """Return axes on a figure of their own.
-
-    Raises
-    ------
-    MissingExtraError
-        If matplotlib is not installed.
-    """
-    pyplot = import_extra("matplotlib.pyplot", extra="plot")
-    return pyplot.subplots(figsize=(width, height), layout="constrained")[1]
-
-
-def close(figure: Any) -> None:
-    """Forget a figure."""
-    import_extra("matplotlib.pyplot", extra="plot").close(figure)
+def height_of(n_contenders: int) -> float:
+    """Return the height of a picture with a line for each contender, in inches."""
+    return LINE * (n_contenders + 5)
 
 
 def cliques(ranks: np.ndarray, critical: float) -> list[tuple[int, int]]:
@@ -68,49 +62,41 @@ def draw_ranks(
     """
     names, values = list(ranks), np.array(list(ranks.values()))
     runs = [] if critical is None else cliques(values, critical)
-    half = (len(names) + 1) // 2
-    if ax is None:
-        ax = new_axes(8.0, LINE * (half + 3) + 0.12 * len(runs) + 0.5)
-    gap = 0.45
-    top = 1.0 + gap * len(runs)
+    ax = axes_for(ax, width=7.0, height=height_of(len(names)))
+    top = GAP * len(runs)
     low, high = 1.0, float(len(names))
     margin = 0.02 * (high - low)
     ax.plot([low, high], [0, 0], color="black", linewidth=1)
-    for tick in range(1, len(names) + 1):
+    for tick in range(1, len(names) + 1, 1 + len(names) // MOST_TICKS):
         ax.plot([tick, tick], [0, -0.15], color="black", linewidth=0.8)
         ax.annotate(str(tick), (tick, -0.25), ha="center", va="bottom", fontsize=8)
-    for place, (name, rank) in enumerate(zip(names, values, strict=True)):
-        left = place < half
-        y = top + (place if left else len(names) - 1 - place)
-        edge = low - margin if left else high + margin
-        ax.plot([rank, rank, edge], [0, y, y], color="0.45", linewidth=0.8)
-        ax.annotate(
-            f"{name}  {rank:.2f}" if left else f"{rank:.2f}  {name}",
-            (edge, y),
-            xytext=(-3 if left else 3, 0),
-            textcoords="offset points",
-            ha="right" if left else "left",
-            va="center",
-            fontsize=9,
-            fontweight="bold" if name == reference else "normal",
-        )
+    rows = top + 1.0 + np.arange(len(names))
+    for row, rank in zip(rows, values, strict=True):
+        ax.plot([rank, rank, low - margin], [0, row, row], color="0.45", linewidth=0.8)
     for level, (first, last) in enumerate(runs):
-        y = 0.45 + gap * level
+        y = 0.45 + GAP * level
         ax.plot(values[[first, last]] + [-margin, margin], [y, y], color="black", linewidth=3.5)
+    title = "Mean ranks (left is better)"
     if critical is not None:
-        start = min(low, high - critical)
-        ax.plot([start, start + critical], [-1.4, -1.4], color="black", linewidth=1.5)
-        ax.annotate(
-            f"critical difference {critical:.2f}", (start + critical, -1.4), va="center",
-            xytext=(4, 0), textcoords="offset points", fontsize=8, annotation_clip=False,
-        )  # fmt: skip
-    reach = 0.62 * (high - low)
+        title += f"; bar: critical difference {critical:.2f}"
+        bar = [low, low + min(critical, high - low)]
+        ax.plot(bar, [-1.7, -1.7], color="black", linewidth=1.5, marker="|")
     ax.set(
-        xlim=(min(low, high) - reach, high + reach),
-        ylim=(top + half, -2.0),
-        title="Mean ranks (left is better)",
+        xlim=(low - 2 * margin, high + 2 * margin),
+        ylim=(top + len(names) + 0.6, -2.1),
+        xticks=[],
+        yticks=rows,
+        yticklabels=[
+            f"{name}  {rank:.2f}"
+            for name, rank in zip(shorten_all(names, LONGEST), values, strict=True)
+        ],
     )
-    ax.axis("off")
+    # on the right, a title has room over the names
+    ax.set_title(title, loc="right", fontsize=9)
+    for name, label in zip(names, ax.get_yticklabels(), strict=True):
+        label.set_fontweight("bold" if name == reference else "normal")
+    ax.tick_params("y", length=0)
+    ax.spines[:].set_visible(False)
     return ax
 
 
@@ -130,10 +116,9 @@ def draw_differences(
     -------
     Axes
     """
-    if ax is None:
-        ax = new_axes(7.0, LINE * (len(differences) + 4))
+    ax = axes_for(ax, width=7.0, height=height_of(len(differences)))
     ordered = sorted(
-        differences, key=lambda d: d.paired.difference * (1 if greater_is_better else -1)
+        differences, key=lambda d: d.paired.difference * (-1 if greater_is_better else 1)
     )
     for y, d in enumerate(ordered):
         test = d.paired
@@ -148,10 +133,14 @@ def draw_differences(
     reference = ordered[0].reference if ordered else "the reference"
     ax.set(
         yticks=range(len(ordered)),
-        yticklabels=[d.contender for d in ordered],
-        xlabel=f"{metric} minus that of {reference} ({better} is better than it)",
-        title="95 % intervals; filled: p ≤ 0.05 after Holm; grey: practically equal",
+        yticklabels=shorten_all([d.contender for d in ordered], LONGEST),
+        ylim=(len(ordered) - 0.5, -0.5),
     )
-    ax.title.set_fontsize(9)
+    ax.set_xlabel(
+        f"{metric} minus that of {shorten(reference, LONGEST)}\n({better} is better than it)",
+        loc="right",
+    )
+    title = "95 % intervals; filled: p ≤ 0.05 after Holm; grey: practically equal"
+    ax.set_title(title, loc="right", fontsize=9)
     ax.spines[["top", "right"]].set_visible(False)
     return ax

@@ -17,6 +17,7 @@ from cfe_stack.adapters.learners import check_estimators
 from cfe_stack.adapters.out_of_fold import collect_out_of_fold
 from cfe_stack.comparison_splits import Split, SplitSettings, make_splits
 from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.whole_stacks import FeatureRows
 
 PARTS = ("oof", "ytr", "test", "yte")
 
@@ -134,7 +135,9 @@ class StoredProblem:
                 f"{path} lacks {', '.join(lacking)}. It must hold n_classes and, for every outer "
                 "fold f, oof{f}, ytr{f}, test{f} and yte{f}."
             )
-        if any((codes < 0).any() for codes in labels.values()):
+        if any(codes.dtype.kind not in "iuf" for codes in labels.values()):
+            raise ValueError(f"{path} holds labels that are no class codes 0 … n_classes − 1.")
+        if not all((codes >= 0).all() for codes in labels.values()):
             raise ValueError(f"{path} holds rows without a label; leave them out.")
         rows = tuple((len(labels[f"ytr{f}"]), len(labels[f"yte{f}"])) for f in range(folds))
         return cls(path.stem, path, n_classes, rows)
@@ -145,10 +148,18 @@ class StoredProblem:
 
     def parts(self, fold: int) -> tuple[EnsembleData, EnsembleData]:
         """Return both parts of a fold."""
-        with self.path.open("rb") as opened, np.load(opened) as file:
-            names = file["names"].tolist() if "names" in file.files else None
-            P, y, T, y_test = (file[f"{part}{fold}"] for part in PARTS)
         try:
+            with self.path.open("rb") as opened, np.load(opened) as file:
+                names = file["names"].tolist() if "names" in file.files else None
+                P, y, T, y_test = (file[f"{part}{fold}"] for part in PARTS)
+            for name, part in (("oof", P), ("test", T)):
+                classes = part.shape[2:] or (2,)
+                if part.ndim < 2 or classes != (self.n_classes,):
+                    raise ValueError(
+                        f"{name}{fold} has shape {part.shape}; it must be (rows, learners) for two "
+                        f"classes, else (rows, learners, n_classes), and n_classes is "
+                        f"{self.n_classes}."
+                    )
             return (
                 EnsembleData(P.swapaxes(0, 1), y, classifier_names=names),
                 EnsembleData(T.swapaxes(0, 1), y_test, classifier_names=names),
@@ -165,6 +176,7 @@ class StackProblem:
     ----------
     name : str
     estimators : list of (str, classifier)
+        Empty where whole stacks are compared alone.
     X : array-like of shape (n, n_features)
     codes : ndarray of shape (n,)
     classes : ndarray of shape (n_classes,)
@@ -191,6 +203,14 @@ class StackProblem:
     def sizes(self) -> list[FoldSize]:
         """Return what folds there are."""
         return _sizes(self.name, self.splits)
+
+    def rows(self, fold: int) -> tuple[FeatureRows, FeatureRows]:
+        """Return features and class codes of both parts of a fold."""
+        train, test = (
+            FeatureRows(_safe_indexing(self.X, part), len(part), self.classes, self.codes[part])
+            for part in self.splits[fold][:2]
+        )
+        return train, test
 
     def parts(self, fold: int) -> tuple[EnsembleData, EnsembleData]:
         """Return both parts of a fold; no base learner has seen a row that it predicts."""
@@ -242,9 +262,10 @@ def as_problems(
 
     Parameters
     ----------
-    data : EnsembleData, dict, path, list of paths, or list of (str, classifier)
+    data : EnsembleData, dict, path, list of paths, list of (str, classifier), or None
+        None for whole stacks alone.
     X, y : array-like
-        With base learners only.
+        With base learners or whole stacks only.
     settings : SplitSettings
     groups : array-like of shape (n,), or dict of name to array-like, default=None
 
@@ -253,6 +274,8 @@ def as_problems(
     ValueError
         If it is none of these, a folder has no matrix, or names repeat.
     """
+    if data is None and X is not None:
+        return [_stack_problem([], X, y, settings, groups)]
     if X is not None and isinstance(data, Mapping):
         data = list(data.items())
     if isinstance(data, EnsembleData):
@@ -266,10 +289,11 @@ def as_problems(
         if all(isinstance(item, str | Path) for item in data):
             return _stored_problems([Path(item) for item in data])
         if all(isinstance(item, tuple) and len(item) == 2 for item in data):
-            return [_stack_problem(list(data), X, y, settings, groups)]
+            return [_stack_problem(check_estimators(data), X, y, settings, groups)]
     raise ValueError(
         "compare_ensembles takes an EnsembleData, a dict of them by name, a folder of .npz "
-        f"matrices, or a list of (name, classifier) with X and y; got {type(data).__name__}."
+        "matrices, a list of (name, classifier) with X and y, or stacks with X and y; got "
+        f"{type(data).__name__}."
     )
 
 
@@ -310,11 +334,9 @@ def _stack_problem(
     estimators: list[tuple[str, Any]], X: Any, y: Any, settings: SplitSettings, groups: Any
 ) -> StackProblem:
     if X is None or y is None:
-        raise ValueError("A list of (name, classifier) needs X and y.")
+        raise ValueError("A list of (name, classifier) or stacks need X and y.")
     check_consistent_length(X, y)
     classes, codes = np.unique(np.asarray(y), return_inverse=True)
     given = None if groups is None else np.asarray(groups)
     splits = settings.splits(codes, given)
-    return StackProblem(
-        "data", check_estimators(estimators), X, codes, classes, splits, settings, given
-    )
+    return StackProblem("data", estimators, X, codes, classes, splits, settings, given)

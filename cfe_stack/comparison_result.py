@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cfe_stack.comparison_page import as_svg, fragment, page, text_table
-from cfe_stack.comparison_plots import close, draw_differences, draw_ranks
+import cfe_stack
+from cfe_stack.comparison_page import fragment, text_table
+from cfe_stack.comparison_plots import draw_differences, draw_ranks, height_of
 from cfe_stack.comparison_scores import FoldScores
 from cfe_stack.comparison_statistics import (
     PairedTest,
@@ -20,6 +22,7 @@ from cfe_stack.comparison_statistics import (
 )
 from cfe_stack.comparison_verdict import Difference, Values, differences_from, legend, verdict
 from cfe_stack.extras import MissingExtraError
+from cfe_stack.report_page import page, picture, pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,8 +310,9 @@ class EnsembleComparison(FoldScores):
         str
             The page; without pictures where matplotlib is not installed.
         """
+        footer = f"Written by cfe_stack {cfe_stack.__version__}."
         title = f"Comparison of {len(self.contenders)} contenders by {self.metric(metric).name}"
-        text = page(title, self._fragment(metric), self._pictures(metric))
+        text = page(title, [self._fragment(metric), self._pictures(metric)], footer)
         if path is not None:
             Path(path).write_text(text, "utf-8")
         return text
@@ -325,19 +329,22 @@ class EnsembleComparison(FoldScores):
             lines.append(f"Friedman's test of all contenders ranking alike: p = {friedman:.2g}.")
         return lines
 
-    def _pictures(self, metric: str | None) -> list[str]:
-        kinds = ["differences"] if self.reference in self.values(metric).names else []
+    def _pictures(self, metric: str | None) -> str:
+        captions = {}
         if len(self.problems) > 1:
-            kinds.insert(0, "ranks")
-        pictures = []
+            captions["ranks"] = "Mean ranks; bars join contenders that are not told apart."
+        if self.reference in self.values(metric).names:
+            captions["differences"] = f"Differences from {self.reference}."
+        height = height_of(len(self.contenders))
         try:
-            for kind in kinds:
-                axes = self.plot(metric=metric, kind=kind)
-                pictures.append(as_svg(axes.figure))
-                close(axes.figure)
+            return pictures(
+                *(
+                    picture(partial(self.plot, metric=metric, kind=kind), caption, height=height)
+                    for kind, caption in captions.items()
+                )
+            )
         except MissingExtraError:
-            return []
-        return pictures
+            return ""
 
     def _repr_html_(self) -> str:
         return self._fragment()

@@ -3,7 +3,8 @@
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import sklearn
@@ -13,10 +14,14 @@ from threadpoolctl import threadpool_limits
 from cfe_stack.adapters.cache import CacheWarning, DamagedEntryError, Entry, FoldCache
 from cfe_stack.adapters.fingerprints import Fingerprint
 from cfe_stack.callers import users_line
-from cfe_stack.comparison_problems import FoldSize, Problem
+from cfe_stack.comparison_problems import FoldSize, Problem, StackProblem
 from cfe_stack.contenders import Contender
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.meta_features import MissingPredictionsWarning
+from cfe_stack.whole_stacks import FeatureRows
+
+Part = EnsembleData | FeatureRows
+"""Rows of one side of a fold: predictions of base learners, or features."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,18 +54,36 @@ def run_fold(
 ) -> FoldOutcome:
     """Let every contender learn from the training rows and predict the held-out ones."""
     with threadpool_limits(limit):
-        train, test = problem.parts(size.fold)
-        hidden = EnsembleData(test.R, C=test.C, classifier_names=test.classifier_names)
-        outcomes = [_run(c, train, hidden, cache, on_error) for c in contenders]
+        needed = {contender.on_features for contender in contenders}
+        parts = {features: _parts(problem, size.fold, features) for features in needed}
+        outcomes = []
+        for contender in contenders:
+            train, test = parts[contender.on_features]
+            outcomes.append(_run(contender, train, _without_labels(test), cache, on_error))
+    train, test = parts[min(needed)]
+    assert test.labels is not None
     return FoldOutcome(
         size, test.labels, test.sample_weight, train.n_missing + test.n_missing, outcomes
     )
 
 
+def _parts(problem: Problem, fold: int, features: bool) -> tuple[Part, Part]:
+    if not features:
+        return problem.parts(fold)
+    assert isinstance(problem, StackProblem)
+    return problem.rows(fold)
+
+
+def _without_labels(part: Part) -> Part:
+    if isinstance(part, FeatureRows):
+        return replace(part, labels=None)
+    return EnsembleData(part.R, C=part.C, classifier_names=part.classifier_names)
+
+
 def _run(
     contender: Contender,
-    train: EnsembleData,
-    test: EnsembleData,
+    train: Part,
+    test: Part,
     cache: FoldCache | None,
     on_error: str,
 ) -> Outcome:
@@ -97,7 +120,7 @@ def _stored(cache: FoldCache, address: str) -> Outcome | None:
     return None if entry is None else Outcome(entry.scores, float(entry.details["seconds"]))
 
 
-def quietly(contender: Contender, train: EnsembleData, test: EnsembleData) -> np.ndarray:
+def quietly(contender: Contender, train: Part, test: Part) -> np.ndarray:
     """Run a contender; a stopped solver is a weak contender, not a reason to stop."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -106,7 +129,7 @@ def quietly(contender: Contender, train: EnsembleData, test: EnsembleData) -> np
         return contender.predict(train, test)
 
 
-def _checked(proba: np.ndarray, test: EnsembleData) -> np.ndarray:
+def _checked(proba: np.ndarray, test: Part) -> np.ndarray:
     proba = np.asarray(proba, dtype=np.float64)
     expected = (test.n_instances, test.n_classes)
     if proba.shape != expected or not np.isfinite(proba).all():
@@ -114,12 +137,17 @@ def _checked(proba: np.ndarray, test: EnsembleData) -> np.ndarray:
     return proba
 
 
-def _address(contender: Contender, train: EnsembleData, test: EnsembleData) -> str:
+def _address(contender: Contender, train: Part, test: Part) -> str:
     """Return the content address of what a contender's prediction depends on."""
     from cfe_stack import __version__
 
     versions = [__version__, sklearn.__version__, np.__version__]
-    matrices = [train.R, train.labels, train.C, train.sample_weight, test.R, test.C]
+    contents: list[Any] = [train.labels]
+    for part in (train, test):
+        if isinstance(part, FeatureRows):
+            contents += [part.X, part.classes]
+        else:
+            contents += [part.R, part.C, part.sample_weight]
     return Fingerprint(
-        "comparison", contender.identity or contender.name, versions, matrices
+        "comparison", contender.identity or contender.name, versions, contents
     ).digest

@@ -247,7 +247,7 @@ def make_confidence(
     >>> make_confidence("certainty").prediction_weights(np.array([[0.9, np.nan]])).round(2)
     array([[0.4, 0. ]])
     """
-    if name not in STRATEGIES:
+    if not isinstance(name, str) or name not in STRATEGIES:
         raise ValueError(f"confidence must be one of {sorted(STRATEGIES)}, got {name!r}.")
     strategy = STRATEGIES[name](adaptive_shares)
     if label_aware or name == "label_aware":

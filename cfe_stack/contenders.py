@@ -7,10 +7,10 @@ probabilities for the rows of another one. It never sees the labels of that one.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -29,7 +29,7 @@ from cfe_stack.trainers.als import CFEnsembleTrainer
 from cfe_stack.trainers.base import BaseTrainer
 from cfe_stack.trainers.joint_trainer import CFEnsemblePyTorchTrainer
 
-Predict = Callable[[EnsembleData, EnsembleData], np.ndarray]
+Predict = Callable[[Any, Any], np.ndarray]
 
 FILLED = "they take the mean of the row's other predictions"
 AVERAGED = "the average is over the predictions that are there"
@@ -55,6 +55,8 @@ class Contender:
     identity : str or None, default=""
         What its predictions depend on besides the data, for stored results: the name if empty; None
         if that cannot be told, so that nothing is stored.
+    on_features : bool, default=False
+        Whether it takes rows of X (`cfe_stack.whole_stacks.FeatureRows`) instead of predictions.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Contender:
     requires: str | None = None
     remark: str = ""
     identity: str | None = ""
+    on_features: bool = False
 
 
 def cells(data: EnsembleData) -> np.ndarray:
@@ -350,51 +353,18 @@ def _resolve(name: str, what: Any) -> Contender:
     if hasattr(what, "fit") and hasattr(what, "predict_proba") and not isinstance(what, type):
         takes_gaps = get_tags(what).input_tags.allow_nan
         missing = AS_THEY_ARE if takes_gaps else FILLED
-        return Contender(name, partial(_estimated, what), missing, identity=_identity(what))
+        return Contender(name, partial(_estimated, what), missing, identity=identity_of(what))
     if callable(what) and not isinstance(what, type):
-        return Contender(name, what, OWN, identity=_identity(what))
+        return Contender(name, what, OWN, identity=identity_of(what))
     raise ValueError(
         f"contender {name!r} is {what!r}; it must be a built-in name ({', '.join(CONTENDERS)}), a "
         "classifier with predict_proba, or a function (train, test) of two EnsembleData."
     )
 
 
-def _identity(what: Any) -> str | None:
+def identity_of(what: Any) -> str | None:
     """Return what tells an estimator or a function from others; None if nothing does."""
     try:
         return Fingerprint(what).digest
     except UncacheableError:
         return None
-
-
-class ContenderClassifier(ClassifierMixin, BaseEstimator):
-    """A contender as a classifier on stacked columns, for tools that ask for one.
-
-    Parameters
-    ----------
-    contender : Contender
-    n_classes : int, default=2
-        Columns are P(class 1) of every learner, or all classes in blocks; labels are codes.
-    """
-
-    def __init__(self, contender: Contender, n_classes: int = 2) -> None:
-        self.contender = contender
-        self.n_classes = n_classes
-
-    def _matrix(self, X: np.ndarray) -> np.ndarray:
-        blocks = X if self.n_classes == 2 else X.reshape(len(X), -1, self.n_classes)
-        return blocks.swapaxes(0, 1)
-
-    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
-        """Keep the training rows; contenders learn when they predict."""
-        self.train_ = EnsembleData(self._matrix(X), y)
-        self.classes_ = np.arange(self.n_classes)
-        return self
-
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Return probabilities, of shape (n, n_classes)."""
-        return self.contender.predict(self.train_, EnsembleData(self._matrix(X)))
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """Return the most probable class code of every row."""
-        return self.predict_proba(X).argmax(axis=1)

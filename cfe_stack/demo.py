@@ -223,6 +223,55 @@ def format_scores(scores: Sequence[DemoScore], problems: Sequence[DemoProblem]) 
     )
 
 
+def predict_contenders(
+    learners: Sequence[Learner],
+    X: NDArray[np.float64],
+    y: NDArray[np.int64],
+    X_test: NDArray[np.float64],
+    random_state: int,
+) -> tuple[dict[str, NDArray[np.float64]], str]:
+    """Fit every contender on the same base fits, and predict new rows.
+
+    Parameters
+    ----------
+    learners : sequence of (str, classifier)
+    X : ndarray of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples,)
+        Class codes.
+    X_test : ndarray of shape (n_test, n_features)
+    random_state : int
+        Seed of the inner folds.
+
+    Returns
+    -------
+    forecasts : dict of str to ndarray of shape (n_test, n_classes)
+        Probabilities of every contender.
+    chosen : str
+        Name of the learner with the lowest out-of-fold log-loss.
+    """
+    stack = StackingClassifier(
+        list(learners),
+        final_estimator=_KeepingEnsembleClassifier(),
+        stack_method="predict_proba",
+        cv=StratifiedKFold(5, shuffle=True, random_state=random_state),
+    ).fit(X, y)
+    columns, columns_test = stack.final_estimator_.columns_, stack.transform(X_test)
+    logistic = LogisticRegression(max_iter=2000).fit(columns, y)
+
+    n_classes = len(stack.classes_)
+    out_of_fold = _probabilities(columns, n_classes)
+    held_out = _probabilities(columns_test, n_classes)
+    losses = [log_loss(y, out_of_fold[:, u]) for u in range(len(learners))]
+    best = int(np.argmin(losses))
+    forecasts = {
+        CF_ENSEMBLE: stack.predict_proba(X_test),
+        LOGISTIC: logistic.predict_proba(columns_test),
+        AVERAGE: held_out.mean(axis=1),
+        BEST_SINGLE: held_out[:, best],
+    }
+    return forecasts, learners[best][0]
+
+
 def _format_problem(problem: DemoProblem, scores: Sequence[DemoScore]) -> str:
     means = {
         contender: np.mean(
@@ -251,7 +300,7 @@ def _score_fold(
 ) -> list[DemoScore]:
     # The folds are already spread over the cores; OpenMP and BLAS threads on top would compete.
     with threadpool_limits(limits=1):
-        forecasts, chosen = _forecasts(
+        forecasts, chosen = predict_contenders(
             learners, problem.X[train], problem.y[train], problem.X[test], random_state
         )
     return [
@@ -264,37 +313,6 @@ def _score_fold(
         )
         for contender, proba in forecasts.items()
     ]
-
-
-def _forecasts(
-    learners: Sequence[Learner],
-    X: NDArray[np.float64],
-    y: NDArray[np.int64],
-    X_test: NDArray[np.float64],
-    random_state: int,
-) -> tuple[dict[str, NDArray[np.float64]], str]:
-    """Fit every contender on the same base fits; also name the best single learner."""
-    stack = StackingClassifier(
-        list(learners),
-        final_estimator=_KeepingEnsembleClassifier(),
-        stack_method="predict_proba",
-        cv=StratifiedKFold(5, shuffle=True, random_state=random_state),
-    ).fit(X, y)
-    columns, columns_test = stack.final_estimator_.columns_, stack.transform(X_test)
-    logistic = LogisticRegression(max_iter=2000).fit(columns, y)
-
-    n_classes = len(stack.classes_)
-    out_of_fold = _probabilities(columns, n_classes)
-    held_out = _probabilities(columns_test, n_classes)
-    losses = [log_loss(y, out_of_fold[:, u]) for u in range(len(learners))]
-    best = int(np.argmin(losses))
-    forecasts = {
-        CF_ENSEMBLE: stack.predict_proba(X_test),
-        LOGISTIC: logistic.predict_proba(columns_test),
-        AVERAGE: held_out.mean(axis=1),
-        BEST_SINGLE: held_out[:, best],
-    }
-    return forecasts, learners[best][0]
 
 
 class _KeepingEnsembleClassifier(CFEnsembleClassifier):

@@ -37,7 +37,8 @@ class EnsembleData:
         and whatever else has a shape, a dtype and slices are read in runs of instances.
     labels : array-like of shape (n_instances,), default=None
         Class codes 0 … K−1, with NaN (floats) or −1 (integers) for unknown; or entries of
-        `classes`, with None or NaN for unknown, if they are not numbers.
+        `classes`, with None or NaN for unknown, if they are not numbers. Signed integers are kept
+        as they are, without a copy.
     C : array-like of shape (n_classifiers, n_instances), default=None
         Weight of every cell, at least 0, which multiplies the confidence strategy's.
     sample_weight : array-like of shape (n_instances,), default=None
@@ -133,15 +134,17 @@ class EnsembleData:
 
     @property
     def frequencies(self) -> np.ndarray:
-        """Sample weights, ones where none were given."""
-        return np.ones(self.n_instances) if self.sample_weight is None else self.sample_weight
+        """Sample weights, ones (that take no memory) where none were given."""
+        if self.sample_weight is None:
+            return np.broadcast_to(1.0, self.n_instances)
+        return self.sample_weight
 
     def predicted(self) -> tuple[np.ndarray, np.ndarray]:
         """Return which classifiers (m,) and which instances (n,) have a prediction at all."""
         speaks = np.zeros(self.n_classifiers, dtype=bool)
-        known = np.empty(self.n_instances, dtype=bool)
         if self.is_complete:
-            return ~speaks, np.ones(self.n_instances, dtype=bool)
+            return ~speaks, np.broadcast_to(True, self.n_instances)
+        known = np.empty(self.n_instances, dtype=bool)
         for start, heard, seen in self.map(presence):
             speaks |= heard
             known[start : start + len(seen)] = seen
@@ -314,7 +317,7 @@ def _check_row_sums(R: np.ndarray, start: int = 0) -> None:
 def _label_codes(labels: ArrayLike | None, classes: np.ndarray, n: int) -> np.ndarray:
     """Return class codes with −1 for unknown."""
     if labels is None:
-        return np.full(n, -1)
+        return np.broadcast_to(np.int8(-1), n)
     values = np.asarray(labels)
     if values.shape != (n,):
         raise ValueError(
@@ -332,6 +335,8 @@ def _label_codes(labels: ArrayLike | None, classes: np.ndarray, n: int) -> np.nd
             )
         codes[~unknown] = [lookup[v] for v in values[~unknown].tolist()]
         return codes
+    if values.dtype.kind == "i" and -1 <= values.min() and values.max() < len(classes):
+        return values
     values = np.where(np.isnan(values), -1, values) if values.dtype.kind == "f" else values
     allowed = (values >= -1) & (values < len(classes)) & (values == np.floor(values))
     if not allowed.all():

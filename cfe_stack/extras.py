@@ -1,11 +1,16 @@
 """Optional packages: loaded when they are needed, and named plainly when they are missing."""
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+_show: ContextVar[Callable[[Iterable[Any], int, str], Iterable[Any]] | None] = ContextVar(
+    "_show", default=None
+)
 
 
 class MissingExtraError(ImportError):
@@ -55,17 +60,41 @@ def import_extra(module: str, *, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         # A package that is there but lacks something of its own has another cause and another cure.
-        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+        package = module.split(".")[0]
+        if error.name is None or error.name.split(".")[0] != package:
             raise MissingExtraError(
                 f"{module} does not load because {error.name} is missing: run {command}."
             ) from error
-        raise MissingExtraError(f"{module} is not installed: run {command}.") from error
+        raise MissingExtraError(f"{package} is not installed: run {command}.") from error
     except OSError as error:
         # Boosters load a compiled library that may need a system package, for instance libgomp.
         raise MissingExtraError(
             f"{module} is installed but its compiled library does not load ({error}): "
             f"install what it names with the system's package manager."
         ) from error
+
+
+@contextmanager
+def bars_shown_by(show: Callable[[Iterable[Any], int, str], Iterable[Any]]) -> Iterator[None]:
+    """Let something else take the place of the progress bars of this thread.
+
+    Parameters
+    ----------
+    show : callable
+        ``show(items, total, description)`` yields the items, and shows them as it likes.
+
+    Examples
+    --------
+    >>> from cfe_stack.extras import bars_shown_by, progress_bar
+    >>> with bars_shown_by(lambda items, total, description: [description, *items]):
+    ...     list(progress_bar(range(3), 3, "count"))
+    ['count', 0, 1, 2]
+    """
+    token = _show.set(show)
+    try:
+        yield
+    finally:
+        _show.reset(token)
 
 
 def progress_bar(
@@ -78,7 +107,7 @@ def progress_bar(
     """Return `items`, with a progress bar on stderr while they are gone through.
 
     There is no bar where `progress` is off, where stderr is no terminal, or where tqdm is not
-    installed: nobody needs it for the result.
+    installed: nobody needs it for the result. Within `bars_shown_by` it is shown in another way.
 
     Parameters
     ----------
@@ -99,6 +128,9 @@ def progress_bar(
     >>> list(progress_bar(range(3), 3, "count", progress=False))
     [0, 1, 2]
     """
+    show = _show.get()
+    if show is not None:
+        return show(items, total, description)
     if not progress:
         return items
     try:

@@ -247,7 +247,7 @@ def make_final_aggregator(
     ValueError
         If the name is unknown.
     """
-    if name not in FINAL_AGGREGATORS:
+    if not isinstance(name, str) or name not in FINAL_AGGREGATORS:
         raise ValueError(f"aggregator must be one of {sorted(FINAL_AGGREGATORS)}, got {name!r}.")
     if name == "mean":
         return MeanFinalAggregator()

@@ -1,8 +1,8 @@
 """Inner folds that depend on what a row holds, not on where it stands.
 
 Rows are ordered by a hash of their cells, class by class, and dealt out to the folds in turn. So
-permuting rows or classifiers permutes the folds with them, without a random number, and equal rows
-are spread over the folds.
+permuting rows or classifiers permutes the folds with them, without a random number, equal rows are
+spread over the folds, and the names of the classes do not matter.
 """
 
 from copy import deepcopy
@@ -15,6 +15,11 @@ REPEAT_BELOW = 2000
 """Inner folds are repeated about this many times, divided by rows × (classes − 1) …"""
 MOST_REPEATS = 3
 """… but never more often than this."""
+
+CELLS_AT_ONCE = 1 << 14
+"""Cells that are hashed at a time: they and what is made of them stay in the cache."""
+DIGITS = 2.0**20
+"""Probabilities and log-odds are told apart to one part of this."""
 
 _MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
@@ -41,16 +46,50 @@ def content_keys(P: np.ndarray, seed: int = 0) -> np.ndarray:
     -------
     ndarray of shape (n,), uint64
     """
-    cells = np.ascontiguousarray(P, dtype=np.float64).reshape(len(P), -1) + 0.0  # −0 becomes 0
-    cells[np.isnan(cells)] = np.nan
-    bits = cells.view(np.uint64)
+    salt = _mix(np.array([seed + 1], dtype=np.uint64))
+    size = max(1, CELLS_AT_ONCE // max(P[:1].size, 1))
+    parts = [slice(start, start + size) for start in range(0, len(P), size)]
+    keys, columns = np.empty(len(P), dtype=np.uint64), np.zeros(P[:1].size, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        salted = bits + _mix(np.array([seed + 1], dtype=np.uint64))
         # rows of few different values need to know which column holds which: a column is called
         # by what it holds
-        rows = _mix(salted).sum(axis=1, keepdims=True, dtype=np.uint64)
-        columns = _mix(salted ^ rows).sum(axis=0, dtype=np.uint64)
-        return _mix(_mix(salted ^ columns).sum(axis=1, dtype=np.uint64))
+        for part in parts:
+            salted = _bits(P[part]) + salt
+            rows = _mix(salted).sum(axis=1, keepdims=True, dtype=np.uint64)
+            columns += _mix(salted ^ rows).sum(axis=0, dtype=np.uint64)
+        for part in parts:
+            salted = _bits(P[part]) + salt
+            keys[part] = _mix(_mix(salted ^ columns).sum(axis=1, dtype=np.uint64))
+    return keys
+
+
+def _bits(P: np.ndarray) -> np.ndarray:
+    """Return the cells of some rows as integers (n, p) that are equal where the cells are."""
+    cells = np.ascontiguousarray(P, dtype=np.float64).reshape(len(P), -1) + 0.0  # −0 becomes 0
+    cells[np.isnan(cells)] = np.nan
+    return cells.view(np.uint64)
+
+
+def rounded(scores: np.ndarray) -> np.ndarray:
+    """Return scores to the digits that roundoff leaves alone, in units of the last one."""
+    return np.rint(scores * DIGITS)
+
+
+def seen_from_own_class(scores: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return scores for or against the class of each row, whichever class is called 1.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n, p)
+        Positive for class 1 and negative for class 0.
+    codes : ndarray of shape (n,)
+        Class codes 0 and 1.
+
+    Returns
+    -------
+    ndarray of shape (n, p)
+    """
+    return np.where(codes[:, None] == 1, scores, -scores)
 
 
 def stratified_folds(
@@ -82,8 +121,9 @@ def stratified_folds(
     [2, 2, 2]
     """
     folds = np.zeros(len(keys), dtype=np.int64)
-    for offset, code in enumerate(np.unique(labels)):
-        rows = np.flatnonzero(labels == code)
+    of_class = [np.flatnonzero(labels == code) for code in np.unique(labels)]
+    # in an order that is not that of their names
+    for offset, rows in enumerate(sorted(of_class, key=lambda rows: int(keys[rows].sum()))):
         rows = rows[np.argsort(keys[rows], kind="stable")]
         mass = weights[rows] / max(weights[rows].mean(), np.finfo(float).tiny)
         middle = np.cumsum(mass) - mass / 2

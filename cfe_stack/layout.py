@@ -69,7 +69,7 @@ class StackLayout:
     n_features : int
         Number of columns, passthrough columns included.
     label_values : ndarray of shape (n_classes,) or None
-        Values behind the class codes in columns of predicted labels.
+        Values behind the class codes; only where columns hold predicted labels.
     """
 
     groups: tuple[ColumnGroup, ...]
@@ -151,7 +151,7 @@ class StackLayout:
         return np.concatenate([missing, columns], axis=1)
 
     def _one_hot(self, column: np.ndarray) -> np.ndarray:
-        values = np.arange(self.n_classes) if self.label_values is None else self.label_values
+        values = np.asarray(self.label_values)
         proba = (column[:, None] == values).astype(np.float64)
         proba[np.isnan(column)] = np.nan
         unknown = ~np.isnan(column) & ~(proba > 0).any(axis=1)
@@ -254,9 +254,9 @@ def resolve_layout(
 
 def check_layout_options(layout: str, n_classifiers: int | None, passthrough: str | None) -> None:
     """Raise ValueError for an unknown option."""
-    if layout not in LAYOUTS:
+    if not isinstance(layout, str) or layout not in LAYOUTS:
         raise ValueError(f"layout is {layout!r}; it must be one of:\n{describe_layouts()}")
-    if passthrough not in (None, "after", "before"):
+    if passthrough is not None and str(passthrough) not in ("after", "before"):
         raise ValueError(
             f"passthrough must be None, 'after' (scikit-learn: predictions first) or 'before' "
             f"(mlxtend: predictions last), got {passthrough!r}."

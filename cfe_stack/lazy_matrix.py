@@ -108,10 +108,14 @@ class LazyMatrix:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, key: tuple[Any, slice]) -> np.ndarray:
+    def __getitem__(self, key: tuple[Any, Any]) -> np.ndarray:
         rows, instances = key
-        if not isinstance(instances, slice) or instances.step not in (None, 1):
-            return self._gather(np.arange(self.shape[1])[instances])[rows]
+        if not isinstance(instances, slice):
+            picked = np.asarray(instances)
+            picked = np.flatnonzero(picked) if picked.dtype == bool else picked
+            return self._gather(np.where(picked < 0, picked + self.shape[1], picked))[rows]
+        if instances.step not in (None, 1):
+            return self._gather(np.arange(*instances.indices(self.shape[1])))[rows]
         if self._starts is None:
             return self.read(key)
         start, stop, _ = instances.indices(self.shape[1])
@@ -205,7 +209,7 @@ class ParquetMatrix:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path,)
 
-    def __getitem__(self, key: tuple[Any, slice]) -> np.ndarray:
+    def __getitem__(self, key: tuple[Any, Any]) -> np.ndarray:
         rows, instances = key
         start, stop, step = instances.indices(self.shape[1])
         bounds = np.concatenate([[0], np.cumsum(self.chunks[1])])

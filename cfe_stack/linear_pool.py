@@ -6,6 +6,7 @@ the probability of the true class alone, q_i = Σ_u w_u g_ui, for two classes an
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy.special import logit
 
 from cfe_stack.link import DEFAULT_CLIP, make_link
 from cfe_stack.losses import FocalLoss
-from cfe_stack.pool_solver import minimize_pool
+from cfe_stack.pool_solver import NewtonPath
 
 SMALLEST = 1e-6
 """Probabilities of the true class are kept this far from 0 and 1 while weights are learned."""
@@ -128,29 +129,67 @@ class MixtureProblem:
         """All weights are."""
         return np.ones(self.given.shape[1], dtype=bool)
 
-    def value(self, w: np.ndarray) -> float:
-        """Return the penalised loss."""
-        penalty = self.strength * np.square(w - 1 / len(w)).sum()
-        penalty += SUM_PENALTY * self.weights.sum() * (w.sum() - 1) ** 2
-        return float(self.weights @ self.loss.value(self._margin(w)) + 0.5 * penalty)
+    @property
+    def penalty(self) -> np.ndarray:
+        """The strength, for every weight."""
+        return np.full(self.given.shape[1], self.strength)
 
-    def gradient_and_hessian(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the gradient (m,) and a positive semidefinite Hessian (m, m) at `w`."""
-        margin = self._margin(w)
-        q = np.clip(self.given @ w, SMALLEST, 1 - SMALLEST)
-        rate = 1 / (q * (1 - q))
-        slope = self.loss.derivative(margin)
-        bend = self.loss.curvature(margin) * rate**2 + slope * (2 * q - 1) * rate**2
-        total = SUM_PENALTY * self.weights.sum()
-        gradient = self.given.T @ (self.weights * slope * rate)
-        gradient += self.strength * (w - 1 / len(w)) + total * (w.sum() - 1)
-        scaled = self.given * np.sqrt(self.weights * np.maximum(bend, 0.0))[:, None]
-        hessian = scaled.T @ scaled + total
-        hessian[np.diag_indices_from(hessian)] += self.strength
-        return gradient, hessian
+    @property
+    def work(self) -> int:
+        """Multiplications that a curvature takes."""
+        return self.given.size * self.given.shape[1]
 
-    def _margin(self, w: np.ndarray) -> np.ndarray:
-        return logit(np.clip(self.given @ w, SMALLEST, 1 - SMALLEST))
+    def at(self, w: np.ndarray) -> "MixturePoint":
+        """Return what is known at `w`."""
+        return MixturePoint(self, w)
+
+
+@dataclass(frozen=True, eq=False)
+class MixturePoint:
+    """A mixture problem at given weights.
+
+    Parameters
+    ----------
+    problem : MixtureProblem
+    theta : ndarray of shape (n_classifiers,)
+    """
+
+    problem: MixtureProblem
+    theta: np.ndarray
+
+    @cached_property
+    def _q(self) -> np.ndarray:
+        return np.clip(self.problem.given @ self.theta, SMALLEST, 1 - SMALLEST)
+
+    @cached_property
+    def _rate(self) -> np.ndarray:
+        return 1 / (self._q * (1 - self._q))
+
+    @cached_property
+    def _slope(self) -> np.ndarray:
+        return self.problem.loss.derivative(logit(self._q))
+
+    @cached_property
+    def value(self) -> float:
+        """The penalised loss."""
+        posed, w = self.problem, self.theta
+        penalty = posed.strength * np.square(w - 1 / len(w)).sum()
+        penalty += SUM_PENALTY * posed.weights.sum() * (w.sum() - 1) ** 2
+        return float(posed.weights @ posed.loss.value(logit(self._q)) + 0.5 * penalty)
+
+    def gradient(self) -> np.ndarray:
+        """Return the gradient (m,)."""
+        posed, w = self.problem, self.theta
+        gradient = posed.given.T @ (posed.weights * self._slope * self._rate)
+        total = SUM_PENALTY * posed.weights.sum()
+        return gradient + posed.strength * (w - 1 / len(w)) + total * (w.sum() - 1)
+
+    def curvature(self) -> np.ndarray:
+        """Return a positive semidefinite Hessian (m, m), without the penalty's diagonal."""
+        posed, rate = self.problem, self._rate
+        bend = posed.loss.curvature(logit(self._q)) + self._slope * (2 * self._q - 1)
+        scaled = posed.given * (rate * np.sqrt(posed.weights * np.maximum(bend, 0.0)))[:, None]
+        return scaled.T @ scaled + SUM_PENALTY * posed.weights.sum()
 
 
 def fit_linear_path(
@@ -183,9 +222,9 @@ def fit_linear_path(
     intercept = np.zeros(1 if P.ndim == 2 else P.shape[1])
     if not family.strengths:
         return [LinearPool(greedy_selection(given, loss_weights, loss), intercept)]
-    w, pools = np.full(given.shape[1], 1 / given.shape[1]), []
+    w, pools, newton = np.full(given.shape[1], 1 / given.shape[1]), [], NewtonPath()
     for k in range(len(family.grid)) if points is None else points:
-        w = minimize_pool(MixtureProblem(given, loss_weights, family.grid[k], loss), w)
+        w = newton.minimize(MixtureProblem(given, loss_weights, family.grid[k], loss), w)
         w = w / w.sum()
         pools.append(LinearPool(w, intercept))
     return pools

@@ -122,8 +122,8 @@ def make_link(name: LinkName, n_classes: int) -> Link:
     ValueError
         If the name is unknown.
     """
-    if name == "identity":
+    if str(name) == "identity":
         return IdentityLink()
-    if name == "logit":
+    if str(name) == "logit":
         return LogitLink() if n_classes == 2 else CenteredLogRatioLink()
     raise ValueError(f"link must be 'identity' or 'logit', got {name!r}.")

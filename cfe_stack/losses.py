@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import expit, logsumexp
+from scipy.special import expit
 
 DEFAULT_DELTA = 1e-3
 """Smoothing constant of the focal loss for 0 < gamma < 1 (van Leeuwen et al., 2025)."""
@@ -75,7 +75,7 @@ class FocalLoss:
             raise ValueError(f"focal_gamma must be a finite number >= 0, got {self.gamma!r}.")
         if self.delta is not None and not (np.isfinite(self.delta) and self.delta >= 0):
             raise ValueError(f"focal_delta must be None or a number >= 0, got {self.delta!r}.")
-        if self.gradient not in ("exact", "reweighted"):
+        if str(self.gradient) not in ("exact", "reweighted"):
             raise ValueError(
                 f"focal_gradient must be 'exact' or 'reweighted', got {self.gradient!r}."
             )
@@ -171,9 +171,11 @@ def margin_directions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     if scores.ndim == 1:
         return np.where(labels == 1, 1.0, -1.0)
     rows = np.arange(len(scores))
-    others = scores.copy()
-    others[rows, labels] = -np.inf
-    directions = -np.exp(others - logsumexp(others, axis=1, keepdims=True))
+    directions = scores.copy(order="K")
+    directions[rows, labels] = -np.inf
+    directions -= directions.max(axis=1, keepdims=True)
+    np.exp(directions, out=directions)
+    directions /= -directions.sum(axis=1, keepdims=True)
     directions[rows, labels] = 1.0
     return directions
 
@@ -244,7 +246,8 @@ def instance_weights(
 
 
 def _is_weight(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and bool(0 <= value < np.inf)
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    return number and bool(0 <= value < np.inf)
 
 
 def class_weights(
@@ -270,7 +273,7 @@ def class_weights(
             )
         for name, weight in class_weight.items():
             per_class[codes[name]] = weight
-    elif class_weight == "balanced":
+    elif isinstance(class_weight, str) and class_weight == "balanced":
         per_class[present] = counts.sum() / (present.sum() * counts[present])
     else:
         raise ValueError(

@@ -127,9 +127,17 @@ def check_labels(
             "is None."
         )
     y = column_or_1d(y, warn=True)
-    missing = np.array([is_missing(v) for v in y.tolist()], dtype=bool)
+    if y.dtype.kind in "fiub":
+        missing = np.isnan(y)
+    else:
+        missing = np.array([is_missing(v) for v in y.tolist()], dtype=bool)
     if isinstance(missing_label, str) and missing_label == "auto":
         missing |= _marked_minus_one(y, missing)
+    elif np.ndim(missing_label):
+        raise ValueError(
+            "missing_label must be 'auto', None or the one value that marks rows without a class, "
+            f"got {missing_label!r}."
+        )
     elif missing_label is not None:
         missing |= y == missing_label
     if missing.all():
@@ -189,14 +197,14 @@ def warn_about_missing(data: EnsembleData, consequence: str) -> np.ndarray:
             MissingPredictionsWarning,
             stacklevel=users_line(),
         )
-    warn_about_count(int((~known).sum()), consequence)
+    warn_about_count(len(known) - int(np.count_nonzero(known)), consequence)
     return known
 
 
 def warn_about_empty_rows(data: EnsembleData, consequence: str) -> np.ndarray:
     """Warn about instances that no classifier has predicted; return which have a prediction."""
     known = data.predicted()[1]
-    warn_about_count(int((~known).sum()), consequence)
+    warn_about_count(len(known) - int(np.count_nonzero(known)), consequence)
     return known
 
 

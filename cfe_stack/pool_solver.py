@@ -1,16 +1,21 @@
 """Projected Newton for penalised losses of scores that are linear in a few coefficients."""
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 from scipy.optimize import nnls
 
 from cfe_stack.losses import FocalLoss, margin_directions, margins
+from cfe_stack.pool_design import PoolDesign
 
-GRAM_CELLS = 1 << 17
-"""Cells that are weighed at a time: about what a core's cache holds."""
+SLOW = 0.1
+"""A curvature is calculated anew where a step with the last one leaves more than this share."""
+
+LITTLE_WORK = 1 << 21
+"""A curvature of fewer multiplications costs no more than a further step: none is kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,8 +24,8 @@ class PoolProblem:
 
     Parameters
     ----------
-    design : ndarray of shape (n_instances, p) or (n_instances, n_classes, p)
-        The scores are ``design @ theta``; intercepts are columns of the design.
+    design : PoolDesign
+        The scores are linear in θ; intercepts come last.
     labels : ndarray of shape (n_instances,)
     weights : ndarray of shape (n_instances,)
         ω. Penalties count observations, so ω should sum to the number of observations.
@@ -30,7 +35,7 @@ class PoolProblem:
     loss : FocalLoss
     """
 
-    design: np.ndarray
+    design: PoolDesign
     labels: np.ndarray
     weights: np.ndarray
     penalty: np.ndarray
@@ -38,60 +43,75 @@ class PoolProblem:
     nonnegative: np.ndarray
     loss: FocalLoss = FocalLoss()
 
-    def value(self, theta: np.ndarray) -> float:
-        """Return the penalised loss."""
-        margin = margins(self.design @ theta, self.labels)
-        penalty = 0.5 * self.penalty @ np.square(theta - self.center)
-        return float(self.weights @ self.loss.value(margin) + penalty)
+    @property
+    def work(self) -> int:
+        """Multiplications that a curvature takes."""
+        return len(self.labels) * self.design.sizes[2] * len(self.penalty) ** 2
 
-    def gradient_and_hessian(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the gradient (p,) and a positive semidefinite Hessian (p, p) at `theta`.
-
-        The Hessian is exact for the logistic loss; where the focal loss is concave in the margin,
-        that part of the curvature is left out.
-        """
-        scores = self.design @ theta
-        margin = margins(scores, self.labels)
-        slope = self.weights * self.loss.derivative(margin)
-        curvature = self.weights * self.loss.curvature(margin)
-        directions = margin_directions(scores, self.labels)
-        if scores.ndim == 1:
-            gradient = self.design.T @ (slope * directions)
-            hessian = _gram(self.design, curvature)
-        else:
-            gradient, hessian = self._multiclass_derivatives(directions, slope, curvature)
-        gradient += self.penalty * (theta - self.center)
-        hessian[np.diag_indices_from(hessian)] += self.penalty
-        return gradient, hessian
-
-    def _multiclass_derivatives(
-        self, directions: np.ndarray, slope: np.ndarray, curvature: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        # the margin's second derivative is −(diag(π) − π πᵀ), π the softmax of the other classes
-        others = np.maximum(-directions, 0.0)
-        flat = self.design.reshape(-1, self.design.shape[2])
-        along = np.einsum("nk,nkp->np", directions, self.design)
-        mean = np.einsum("nk,nkp->np", others, self.design)
-        hessian = _gram(flat, (-slope[:, None] * others).ravel())
-        hessian += _gram(along, curvature)
-        hessian -= _gram(mean, -slope)
-        return slope @ along, hessian
+    def at(self, theta: np.ndarray) -> "PoolPoint":
+        """Return what is known of the problem at `theta`."""
+        return PoolPoint(self, theta)
 
 
-def _gram(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return Σ w r rᵀ for weights ≥ 0, as the product of one array with itself.
+@dataclass(frozen=True, eq=False)
+class PoolPoint:
+    """A problem at given coefficients; scores are calculated once.
 
-    NumPy computes only half of such a product.
+    Parameters
+    ----------
+    problem : PoolProblem
+    theta : ndarray of shape (p,)
     """
-    n, p = rows.shape
-    size = max(256, GRAM_CELLS // p)
-    roots, gram = np.sqrt(weights)[:, None], np.zeros((p, p))
-    scaled = np.empty((min(size, n), p))
-    for start in range(0, n, size):
-        part = rows[start : start + size]
-        block = np.multiply(part, roots[start : start + size], out=scaled[: len(part)])
-        gram += block.T @ block
-    return gram
+
+    problem: PoolProblem
+    theta: np.ndarray
+
+    @cached_property
+    def _scores(self) -> np.ndarray:
+        return self.problem.design.scores(self.theta)
+
+    @cached_property
+    def _margin(self) -> np.ndarray:
+        return margins(self._scores, self.problem.labels)
+
+    @cached_property
+    def _directions(self) -> np.ndarray:
+        return margin_directions(self._scores, self.problem.labels)
+
+    @cached_property
+    def _slope(self) -> np.ndarray:
+        return self.problem.weights * self.problem.loss.derivative(self._margin)
+
+    @cached_property
+    def value(self) -> float:
+        """The penalised loss."""
+        posed = self.problem
+        penalty = 0.5 * posed.penalty @ np.square(self.theta - posed.center)
+        return float(posed.weights @ posed.loss.value(self._margin) + penalty)
+
+    def gradient(self) -> np.ndarray:
+        """Return the gradient (p,) of the penalised loss."""
+        posed, slope = self.problem, self._slope
+        on_scores = self._directions * (slope if self._scores.ndim == 1 else slope[:, None])
+        pull = posed.penalty * (self.theta - posed.center)
+        return posed.design.transposed(on_scores) + pull
+
+    def curvature(self) -> np.ndarray:
+        """Return the Hessian (p, p) of the loss, positive semidefinite, without the penalty.
+
+        It is exact for the logistic loss; where the focal loss is concave in the margin, that part
+        of the curvature is left out.
+        """
+        posed, design = self.problem, self.problem.design
+        curvature = posed.weights * posed.loss.curvature(self._margin)
+        if self._scores.ndim == 1:
+            return design.gram(curvature)
+        # the margin's second derivative is −(diag(π) − π πᵀ), π the softmax of the other classes
+        others = np.maximum(-self._directions, 0.0)
+        hessian = design.gram(-self._slope[:, None] * others)
+        hessian += design.contracted_gram(self._directions, curvature)
+        hessian -= design.contracted_gram(others, -self._slope)
+        return hessian
 
 
 def _cholesky(matrix: np.ndarray) -> np.ndarray:
@@ -133,59 +153,124 @@ def _quadratic_step(
     return step
 
 
+class Point(Protocol):
+    """What :class:`NewtonPath` needs to know of a problem at given coefficients."""
+
+    @property
+    def theta(self) -> np.ndarray:
+        """The coefficients (p,)."""
+
+    @property
+    def value(self) -> float:
+        """What is minimised."""
+
+    def gradient(self) -> np.ndarray:
+        """Return its gradient (p,)."""
+
+    def curvature(self) -> np.ndarray:
+        """Return a positive semidefinite Hessian (p, p), without the penalty's diagonal."""
+
+
 class Problem(Protocol):
-    """What :func:`minimize_pool` needs of a problem."""
+    """What :class:`NewtonPath` needs of a problem."""
 
     @property
     def nonnegative(self) -> np.ndarray:
         """Mask (p,) of the coefficients that may not be negative."""
 
-    def value(self, theta: np.ndarray) -> float:
-        """Return what is minimised."""
+    @property
+    def penalty(self) -> np.ndarray:
+        """Diagonal (p,) of the penalty's Hessian."""
 
-    def gradient_and_hessian(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return gradient (p,) and positive semidefinite Hessian (p, p)."""
+    @property
+    def work(self) -> int:
+        """Multiplications that a curvature takes."""
+
+    def at(self, theta: np.ndarray) -> Point:
+        """Return what is known at `theta`."""
+
+
+class NewtonPath:
+    """Minimises problems that differ in their penalties, one after another.
+
+    Newton steps on the constrained quadratic model. The curvature of the data costs far more than
+    a gradient and changes little between neighbours on a regularisation path, so that it is kept
+    as long as steps with it still make nine tenths of the way.
+    """
+
+    _curvature: Any = None
+
+    def minimize(
+        self, problem: Problem, start: np.ndarray, *, max_steps: int = 100, tol: float = 1e-13
+    ) -> np.ndarray:
+        """Return the minimiser of `problem`.
+
+        Parameters
+        ----------
+        problem : Problem
+        start : ndarray of shape (p,)
+            A feasible point; a neighbour on a regularisation path saves steps.
+        max_steps : int, default=100
+        tol : float, default=1e-13
+            Stop after the step that is expected to leave less than `tol` · (1 + value).
+
+        Returns
+        -------
+        ndarray of shape (p,)
+        """
+        point, last = problem.at(start), np.inf
+        gradient = point.gradient()
+        for _ in range(max_steps):
+            direction, decrease, fresh = self._step(problem, point, gradient, last)
+            if decrease <= 0:
+                break
+            reached, size = problem.at(point.theta + direction), 1.0
+            while reached.value > point.value - 1e-4 * size * decrease and size > 1e-8:
+                size /= 2
+                reached = problem.at(point.theta + size * direction)
+            if size <= 1e-8:
+                break
+            # both kinds of steps converge faster than linearly
+            left = decrease * (decrease / last if last < np.inf else 1.0 if fresh else SLOW)
+            move, point, last = reached.theta - point.theta, reached, decrease
+            if left <= tol * (1 + abs(point.value)):
+                break
+            before, gradient = gradient, point.gradient()
+            if problem.work >= LITTLE_WORK:
+                self._learn(move, gradient - before - problem.penalty * move)
+        return point.theta
+
+    def _step(
+        self, problem: Problem, point: Point, gradient: np.ndarray, last: float
+    ) -> tuple[np.ndarray, float, bool]:
+        """Return a step, the decrease it predicts, and whether its curvature is that of here."""
+        fresh = self._curvature is None or problem.work < LITTLE_WORK
+        while True:
+            if fresh:
+                self._curvature = point.curvature()
+            hessian = self._curvature.copy()
+            hessian[np.diag_indices_from(hessian)] += problem.penalty
+            target = _quadratic_step(point.theta, gradient, hessian, problem.nonnegative)
+            direction = target - point.theta
+            decrease = -float(gradient @ direction)
+            if fresh or decrease <= SLOW * last:
+                return direction, decrease, fresh
+            fresh = True
+
+    def _learn(self, move: np.ndarray, change: np.ndarray) -> None:
+        """Update the curvature (BFGS) by what a move changed in the gradient of the loss."""
+        expected = self._curvature @ move
+        along, predicted = float(change @ move), float(expected @ move)
+        if 0.1 * predicted < along < 10 * predicted:
+            self._curvature += np.outer(change, change) / along
+            self._curvature -= np.outer(expected, expected) / predicted
 
 
 def minimize_pool(
-    problem: Problem, start: np.ndarray, *, max_steps: int = 100, tol: float = 1e-9
+    problem: Problem, start: np.ndarray, *, max_steps: int = 100, tol: float = 1e-13
 ) -> np.ndarray:
-    """Return the minimiser of `problem`, by Newton steps on the constrained quadratic model.
-
-    Parameters
-    ----------
-    problem : Problem
-    start : ndarray of shape (p,)
-        A feasible point; a neighbour on a regularisation path saves steps.
-    max_steps : int, default=100
-    tol : float, default=1e-9
-        Stop after the step whose predicted decrease is below `tol` · (1 + value): with Newton's
-        quadratic convergence what is left is then near the rounding error.
-
-    Returns
-    -------
-    ndarray of shape (p,)
-    """
-    theta, value = start, problem.value(start)
-    for _ in range(max_steps):
-        gradient, hessian = problem.gradient_and_hessian(theta)
-        direction = _quadratic_step(theta, gradient, hessian, problem.nonnegative) - theta
-        decrease = -float(gradient @ direction)
-        if decrease <= 0:
-            break
-        size = 1.0
-        while size > 1e-8:
-            candidate = theta + size * direction
-            candidate_value = problem.value(candidate)
-            if candidate_value <= value - 1e-4 * size * decrease:
-                break
-            size /= 2
-        else:
-            break
-        theta, value = candidate, candidate_value
-        if decrease <= tol * (1 + abs(value)):
-            break
-    return theta
+    """Return the minimiser of one problem, see :meth:`NewtonPath.minimize`."""
+    return NewtonPath().minimize(problem, start, max_steps=max_steps, tol=tol)
 
 
 def with_penalty(problem: PoolProblem, penalty: np.ndarray) -> PoolProblem:

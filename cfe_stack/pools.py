@@ -11,10 +11,11 @@ from typing import Self
 
 import numpy as np
 
-from cfe_stack.aggregators import CLASS_PRIOR, with_intercepts
+from cfe_stack.aggregators import CLASS_PRIOR
 from cfe_stack.calibration import Calibration
 from cfe_stack.losses import FocalLoss
-from cfe_stack.pool_solver import PoolProblem, minimize_pool, with_penalty
+from cfe_stack.pool_design import PoolDesign
+from cfe_stack.pool_solver import NewtonPath, PoolProblem, minimize_pool, with_penalty
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,11 @@ class Pool:
 
     def scores(self, Z: np.ndarray, phi: np.ndarray) -> np.ndarray:
         """Return raw scores (n,) or (n, K) of log-odds with the classifiers on the last axis."""
-        scores = self.contributions(Z, phi).sum(axis=-1)
-        return scores + (self.intercept[0] if Z.ndim == 2 else self.intercept)
+        slope, offset = self.calibration.slope, self.calibration.offset
+        coefficients = np.concatenate([self.weights * slope, (self.gates * slope).ravel()])
+        scores = PoolDesign(Z, phi).scores(np.concatenate([coefficients, self.intercept]))
+        shift = self.instance_weights(phi) @ offset
+        return scores + (shift if Z.ndim == 2 else shift[:, None])
 
     def shifted(self, shift: np.ndarray) -> Self:
         """Return a copy with `shift` added to the intercept."""
@@ -137,15 +141,9 @@ def fit_path(
     -------
     list of Pool
     """
-    calibrated = calibration.apply(Z)
-    m, n_gates = Z.shape[-1], phi.shape[1] if family.gate_strengths else 0
-    parts = [calibrated]
-    for g in range(n_gates):
-        gate = phi[:, g].reshape((-1,) + (1,) * (Z.ndim - 1))
-        parts.append(calibrated * gate)
-    design = with_intercepts(np.concatenate(parts, axis=-1))
-    n_intercepts = design.shape[-1] - m * (1 + n_gates)
-    sizes = [m, m * n_gates, n_intercepts]
+    design = PoolDesign(calibration.apply(Z), phi if family.gate_strengths else None)
+    sizes = design.sizes
+    m, n_gated, _ = sizes
     prior = CLASS_PRIOR if Z.ndim == 2 else 2 * CLASS_PRIOR
     speaks = (Z != 0).reshape(-1, m).any(axis=0)
     equal = speaks / max(speaks.sum(), 1)
@@ -159,27 +157,27 @@ def fit_path(
         loss=loss,
     )
     bent = loss.gamma > 0 or not np.array_equal(loss_weights, frequencies)
-    pools, theta = [], problem.center.copy()
+    pools, theta, newton = [], problem.center.copy(), NewtonPath()
     grid = family.grid if points is None else [family.grid[k] for k in points]
     for strength, gate_strength in grid:
         penalty = np.repeat([strength, gate_strength, prior], sizes)
-        theta = minimize_pool(with_penalty(problem, penalty), theta)
+        theta = newton.minimize(with_penalty(problem, penalty), theta)
         straight = recalibrated(theta, design, labels, frequencies) if bent else theta
-        gates = np.zeros((phi.shape[1], m))
-        gates[:n_gates] = straight[m : m * (1 + n_gates)].reshape(n_gates, m)
-        pools.append(Pool(straight[:m], gates, straight[m * (1 + n_gates) :], calibration))
+        weights, gated, intercept = np.split(straight, [m, m + n_gated])
+        gates = gated.reshape(-1, m) if n_gated else np.zeros((phi.shape[1], m))
+        pools.append(Pool(weights, gates, intercept, calibration))
     return pools
 
 
 def recalibrated(
-    theta: np.ndarray, design: np.ndarray, labels: np.ndarray, frequencies: np.ndarray
+    theta: np.ndarray, design: PoolDesign, labels: np.ndarray, frequencies: np.ndarray
 ) -> np.ndarray:
     """Return `theta` rescaled and shifted so that its scores are calibrated without class weights.
 
     Class weights and the focal loss bend probabilities; one slope and the intercepts, fitted to
     the plain logistic loss, undo it.
     """
-    scores = design @ theta
+    scores = design.scores(theta)
     slope, intercept = fit_scale(scores[..., None], labels, frequencies, np.ones(1), 1.0)
     straight = theta * slope[0]
     straight[len(theta) - len(intercept) :] += intercept
@@ -204,9 +202,8 @@ def fit_scale(
     strength : float
         Strength of the shrinkage, in observations.
     """
-    design = with_intercepts(scores)
-    f = scores.shape[-1]
-    n_intercepts = design.shape[-1] - f
+    design = PoolDesign(scores)
+    f, _, n_intercepts = design.sizes
     prior = CLASS_PRIOR if scores.ndim == 2 else 2 * CLASS_PRIOR
     problem = PoolProblem(
         design=design,

@@ -198,14 +198,14 @@ def _models(blended: Blend, weights: AggregatorWeightsDisplay) -> str:
                 height=height,
             ),
             picture(
-                ClassifierMapDisplay.from_estimator(blended.classifier, data).plot,
-                "Map of the models: near ones predict alike; near-duplicates are joined.",
-                height=4.4,
-            ),
-            picture(
                 partial(pool.plot, max_rows=MOST_ROWS),
                 "Who is trusted where: weights along the rows, in the order of the first factor.",
                 height=height,
+            ),
+            picture(
+                ClassifierMapDisplay.from_estimator(blended.classifier, data).plot,
+                "Map of the models: near ones predict alike; near-duplicates are joined.",
+                height=4.4,
             ),
         ),
         table(["model", "weight", "log-loss", "error rate", "coverage", "test coverage"], rows),

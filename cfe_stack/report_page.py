@@ -22,8 +22,8 @@ figure { margin: 0; }
 figcaption { font-size: .9rem; color: #444; max-width: 34rem; }
 img { display: block; width: 100%; max-width: 34rem; height: auto; }
 .wide { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .95rem; }
-th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd;
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
+th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid #ddd;
   white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 td.text { text-align: left; white-space: normal; min-width: 16rem; }

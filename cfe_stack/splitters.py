@@ -11,7 +11,7 @@ def check_cv_option(cv: Any) -> None:
     """Raise ValueError unless `cv` is a number of folds, a splitter, or a list of splits."""
     if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool) and cv >= 2:
         return
-    if hasattr(cv, "split") and not isinstance(cv, str):
+    if hasattr(cv, "split") and not isinstance(cv, (str, bytes)):
         return
     if (
         isinstance(cv, (list, tuple))

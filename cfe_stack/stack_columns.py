@@ -17,6 +17,20 @@ from cfe_stack.callers import users_line
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.ensemble_data import observed
 from cfe_stack.layout import side_by_side
+from cfe_stack.trainers.parameters import check_flag
+
+
+def check_stack_options(refit: Any, passthrough: Any, final_estimator: Any) -> None:
+    """Raise ValueError or TypeError for options of a stack that are none."""
+    if str(refit) not in ("full", "bag", "both"):
+        raise ValueError(f"refit must be 'full', 'bag' or 'both', got {refit!r}.")
+    check_flag("passthrough", passthrough)
+    usable = hasattr(final_estimator, "fit") and not isinstance(final_estimator, type)
+    if final_estimator is not None and not usable:
+        raise TypeError(
+            "final_estimator must be None or an estimator object with a fit method (an instance, "
+            f"not a class), got {final_estimator!r}."
+        )
 
 
 def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> None:

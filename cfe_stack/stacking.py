@@ -20,16 +20,18 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from cfe_stack.adapters.cache import FoldCache
 from cfe_stack.adapters.early_stopping import EarlyStopping
-from cfe_stack.adapters.learners import FittedLearner, check_estimators
+from cfe_stack.adapters.learners import check_estimators
 from cfe_stack.adapters.out_of_fold import collect_out_of_fold
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData
 from cfe_stack.adapters.shared_collections import SharedCollections
+from cfe_stack.callbacks import Observed, reports_to_callbacks
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.cut_short import unchanged_if_cut_short
 from cfe_stack.ensemble_data import observed
 from cfe_stack.persistence import Stamped
 from cfe_stack.stack_columns import (
     check_features,
+    check_stack_options,
     copy_of_final,
     predicted_matrix,
     tell_final_estimator,
@@ -49,7 +51,7 @@ def _final_has(method: str) -> Any:
     return check
 
 
-class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseComposition):
+class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin, _BaseComposition):
     """Stack base learners, with a final estimator on their out-of-fold predictions.
 
     What scikit-learn's ``StackingClassifier`` does, on the collection of
@@ -197,7 +199,7 @@ class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseCom
             return tags  # fit says what is wrong
         tags.input_tags.sparse = all(base.sparse for base in bases)
         # a learner that cannot take NaN leaves missing cells, if the final estimator can take those
-        spared = self.on_error == "missing" and get_tags(self._final()).input_tags.allow_nan
+        spared = str(self.on_error) == "missing" and get_tags(self._final()).input_tags.allow_nan
         tags.input_tags.allow_nan = (any if spared else all)(base.allow_nan for base in bases)
         return tags
 
@@ -215,6 +217,7 @@ class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseCom
         return router
 
     @unchanged_if_cut_short("_shared")
+    @reports_to_callbacks
     def fit(
         self,
         X: Any,
@@ -239,8 +242,7 @@ class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseCom
             With metadata routing, what the estimators ask for; else ``name__argument`` of base
             learners.
         """
-        if self.refit not in ("full", "bag", "both"):
-            raise ValueError(f"refit must be 'full', 'bag' or 'both', got {self.refit!r}.")
+        check_stack_options(self.refit, self.passthrough, self.final_estimator)
         self._validate_names([name for name, _ in check_estimators(self.estimators)])
         final = copy_of_final(self._final())
         check_features(self, X, reset=True)
@@ -393,8 +395,7 @@ class CFEStackingClassifier(Stamped, ClassifierMixin, TransformerMixin, _BaseCom
     def fold_estimators_(self) -> dict[str, list[Any]]:
         """Base learners fitted in every fold, None where one failed."""
         check_is_fitted(self, "final_estimator_")
-
-        def fitted(models: tuple[FittedLearner | None, ...]) -> list[Any]:
-            return [None if model is None else model.estimator for model in models]
-
-        return {n: fitted(models) for n, models in self.ensemble_data_.fold_models.items()}
+        return {
+            name: [None if model is None else model.estimator for model in models]
+            for name, models in self.ensemble_data_.fold_models.items()
+        }

@@ -236,9 +236,10 @@ def describe(data: EnsembleData, test: EnsembleData) -> str:
     empty = int((~observed(test.R).any(axis=0)).sum())
     tail = f"; {empty} row(s) to predict have no prediction at all" if empty else ""
     tail += _gaps(data, test)
+    models = f"{data.n_classifiers} model{'s' if data.n_classifiers > 1 else ''}"
     return (
-        f"{data.n_classifiers} models, {data.n_classes} classes; {int((data.labels >= 0).sum())} "
-        f"rows with labels ({data.n_missing / cells:.1%} of the cells missing), "
+        f"{models}, {data.n_classes} classes; {int((data.labels >= 0).sum())} rows with labels "
+        f"({data.n_missing / cells:.1%} of the cells missing), "
         f"{test.n_instances} rows to predict "
         f"({test.n_missing / (test.n_classifiers * test.n_instances):.1%} missing){tail}"
     )

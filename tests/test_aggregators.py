@@ -11,9 +11,9 @@ from cfe_stack.aggregators import (
     MeanAggregator,
     WeightedAggregator,
     classifiers_last,
+    held,
     make_aggregator,
     weight_gradient,
-    with_intercepts,
 )
 from cfe_stack.link import IdentityLink, LogitLink
 from cfe_stack.losses import FocalLoss, margins, probabilities
@@ -246,10 +246,11 @@ def test_log_pool_features_are_log_odds_whatever_the_link(n_classes):
     np.testing.assert_allclose(pool.features(R, IDENTITY), classifiers_last(linked))
 
 
-def test_intercept_columns():
-    np.testing.assert_array_equal(with_intercepts(np.zeros((2, 1))), [[0, 1], [0, 1]])
-    design = with_intercepts(np.zeros((4, 3, 2)))
-    np.testing.assert_array_equal(design @ [7, 7, 1, 2, 3], np.tile([1, 2, 3], (4, 1)))
+def test_many_features_are_not_held(monkeypatch):
+    features = np.ones((10, 3, 2))
+    assert held(features).base is features
+    monkeypatch.setattr("cfe_stack.aggregators.HELD_CELLS", 59)
+    assert held(features) is features
 
 
 @pytest.mark.parametrize(

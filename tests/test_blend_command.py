@@ -149,12 +149,13 @@ def test_mistakes_in_files_are_one_line_and_exit_code_1(tmp_path, capsys, file, 
 def test_folders_and_models_that_are_missing_are_named(files, tmp_path, capsys):
     root, _ = files
     for changes, message in [
-        ({"oof": "nowhere"}, "nowhere: the name must end in"),
+        ({"oof": "nowhere"}, "nowhere: there is no such file"),
         ({"oof": tmp_path}, "there is no file of predictions in this folder"),
         ({"target": "nowhere.csv:sold"}, "nowhere.csv: there is no such file"),
         ({"target": "sold"}, "No table of predictions has the column 'sold'"),
         ({"id": "customer"}, "there is no id column 'customer'"),
         ({"out": tmp_path / "no" / "s.csv"}, "there is no folder"),
+        ({"out": tmp_path}, "is a folder; give the name of a file"),
     ]:
         assert main(arguments(root, **changes)) == 1
         out, err = capsys.readouterr()
@@ -186,6 +187,12 @@ def test_rows_without_any_prediction_are_a_warning(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert "cfe-stack: warning: 1 row(s) have no prediction of any base learner" in err
     assert "warning" not in out
+
+
+def test_out_of_fold_predictions_are_not_predictions_for_the_test_rows(files, capsys):
+    root, _ = files
+    assert main(arguments(root, test=root / "test" / ".." / "oof")) == 2
+    assert "--oof and --test are the same" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -109,3 +109,16 @@ def test_a_row_alone_is_read_as_among_others():
         P, codes, _ = stacked(4, N, n_classes, layout="margins")
         reader = reader_of(P, codes, n_classes, "margins")
         np.testing.assert_allclose(reader.matrix(P[[7]])[:, 0], reader.matrix(P)[:, 7], rtol=1e-12)
+
+
+@pytest.mark.parametrize("layout", ["class1", "class0", "blocks", "labels", "margins"])
+def test_rows_are_told_apart_whichever_class_is_called_1(layout):
+    P, codes, _ = stacked(4, N, layout=layout)
+    swapped = np.arange(P.shape[1]) ^ 1
+    other = {"margins": -P, "blocks": P[:, swapped % P.shape[1]]}.get(layout, 1 - P)
+    content = reader_of(P, codes, 2, layout).content(P, codes)
+    renamed = reader_of(other, 1 - codes, 2, layout).content(other, 1 - codes)
+    np.testing.assert_array_equal(renamed, content)
+    # what speaks against the class of a row is negative, in any layout
+    assert (content < 0).mean() < 0.5
+    assert len(np.unique(content)) > (1 if layout == "labels" else N)

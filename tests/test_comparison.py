@@ -9,9 +9,9 @@ from sklearn.tree import DecisionTreeClassifier
 from stacked_columns import log_loss_of
 
 from cfe_stack import EnsembleData, compare_ensembles
-from cfe_stack.comparison import five_by_two_cv
+from cfe_stack.comparison import ContenderClassifier, five_by_two_cv
 from cfe_stack.comparison_splits import make_splits
-from cfe_stack.contenders import CONTENDERS
+from cfe_stack.contenders import CONTENDERS, cells, columns
 from cfe_stack.datasets import make_ensemble
 from cfe_stack.metrics import Metric
 
@@ -221,6 +221,16 @@ def test_wrong_options_are_refused_before_work_starts(options, message):
         compare_ensembles(
             ensemble(), **{"contenders": {"never": never}, "on_error": "raise"} | options
         )
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_contender_as_classifier(n_classes):
+    train, test = ensemble(n_classes=n_classes), ensemble(60, n_classes, seed=1)
+    model = ContenderClassifier(CONTENDERS["greedy selection"], n_classes)
+    model.fit(columns(cells(train)), train.labels)
+    expected = CONTENDERS["greedy selection"].predict(train, test)
+    np.testing.assert_allclose(model.predict_proba(columns(cells(test))), expected)
+    assert (model.predict(columns(cells(test))) == expected.argmax(axis=1)).all()
 
 
 def test_halvings_of_an_ensemble_matrix():

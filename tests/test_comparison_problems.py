@@ -74,6 +74,8 @@ def test_a_folder_of_stored_folds(tmp_path, n_classes):
         ({"without": ("ytr1", "n_classes")}, "a.npz lacks n_classes, ytr1"),
         ({"n_folds": 0}, "lacks oof0, ytr0, test0, yte0"),
         ({"yte0": np.full(30, -1)}, "a.npz holds rows without a label"),
+        ({"yte0": np.full(30, np.nan)}, "a.npz holds rows without a label"),
+        ({"yte0": np.full(30, "no")}, "a.npz holds labels that are no class codes"),
     ],
 )
 def test_a_file_that_is_something_else_is_named(tmp_path, changes, message):
@@ -87,6 +89,24 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         as_problems(tmp_path, None, None, SETTINGS)
     with pytest.raises(ValueError, match=r"b\.npz cannot be read"):
         as_problems([tmp_path / "b.npz"], None, None, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"oof1": np.full(30, 0.5)}, r"oof1 has shape \(30,\); it must be \(rows, learners\)"),
+        ({"test1": np.full((30, 4, 3), 1 / 3)}, r"test1 has shape \(30, 4, 3\)"),
+        (
+            {"n_classes": 3, "oof1": np.full((30, 4), 0.5)},
+            r"oof1 has shape \(30, 4\); .* n_classes is 3",
+        ),
+        ({"names": np.array([{}], dtype=object)}, "allow_pickle"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named_with_file_and_fold(tmp_path, changes, message):
+    problem = StoredProblem.open(store(tmp_path / "a.npz", **changes))
+    with pytest.raises(ValueError, match=rf"a\.npz, fold 1: .*{message}"):
+        problem.parts(1)
 
 
 def test_a_value_out_of_range_is_named_with_file_and_fold(tmp_path):
@@ -115,7 +135,7 @@ def test_base_learners_never_predict_rows_that_they_have_seen(groups):
 def test_what_was_given_is_said(tmp_path):
     with pytest.raises(ValueError, match="takes an EnsembleData, a dict .* got ndarray"):
         as_problems(np.ones((3, 4)), None, None, SETTINGS)
-    with pytest.raises(ValueError, match="needs X and y"):
+    with pytest.raises(ValueError, match="need X and y"):
         as_problems([("bayes", GaussianNB())], None, None, SETTINGS)
     with pytest.raises(ValueError, match="under different names"):
         as_problems([("a", GaussianNB())] * 2, np.ones((9, 1)), [0, 1, 0] * 3, SETTINGS)

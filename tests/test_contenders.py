@@ -15,7 +15,6 @@ from cfe_stack.contenders import (
     CONTENDERS,
     OURS,
     USUAL,
-    ContenderClassifier,
     cells,
     columns,
     completed,
@@ -185,16 +184,6 @@ def test_what_a_result_is_stored_under_knows_parameters_and_closures():
 def test_what_is_no_contender_is_named(contenders, message):
     with pytest.raises(ValueError, match=message):
         resolve_contenders(contenders)
-
-
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_a_contender_as_classifier(n_classes):
-    train, test = parts(n_classes)
-    model = ContenderClassifier(CONTENDERS["greedy selection"], n_classes)
-    model.fit(columns(cells(train)), train.labels)
-    expected = CONTENDERS["greedy selection"].predict(train, test)
-    np.testing.assert_allclose(model.predict_proba(columns(cells(test))), expected)
-    assert (model.predict(columns(cells(test))) == expected.argmax(axis=1)).all()
 
 
 def test_an_estimator_is_not_changed():

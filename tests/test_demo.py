@@ -20,9 +20,9 @@ from cfe_stack.demo import (
     CF_ENSEMBLE,
     LOGISTIC,
     DemoScore,
-    _forecasts,
     base_learners,
     format_scores,
+    predict_contenders,
     run_demo,
 )
 
@@ -64,7 +64,7 @@ def test_sharing_the_fits_changes_no_prediction(request, name, contender, final_
     problem = request.getfixturevalue(name)
     train, test = np.arange(0, len(problem.y), 2), np.arange(1, len(problem.y), 2)
     X, y, X_test = problem.X[train], problem.y[train], problem.X[test]
-    forecasts, _ = _forecasts(quick_learners(), X, y, X_test, random_state=3)
+    forecasts, _ = predict_contenders(quick_learners(), X, y, X_test, random_state=3)
     plain = StackingClassifier(
         quick_learners(),
         final_estimator=final_estimator,
@@ -79,7 +79,7 @@ def test_average_and_best_single_are_those_of_the_fitted_learners(request, name)
     problem = request.getfixturevalue(name)
     train, test = np.arange(0, len(problem.y), 2), np.arange(1, len(problem.y), 2)
     X, y, X_test = problem.X[train], problem.y[train], problem.X[test]
-    forecasts, chosen = _forecasts(quick_learners(), X, y, X_test, random_state=3)
+    forecasts, chosen = predict_contenders(quick_learners(), X, y, X_test, random_state=3)
     cv = StratifiedKFold(5, shuffle=True, random_state=3)
     losses, fitted = {}, {}
     for label, learner in quick_learners():
@@ -110,7 +110,7 @@ def test_scores_are_those_of_scikit_learn_on_the_held_out_rows(cancer):
     scores = run_demo([cancer], quick_learners(), n_folds=2, random_state=7, progress=False)
     cv = StratifiedKFold(2, shuffle=True, random_state=7)
     train, test = next(iter(cv.split(cancer.X, cancer.y)))
-    forecasts, _ = _forecasts(
+    forecasts, _ = predict_contenders(
         quick_learners(), cancer.X[train], cancer.y[train], cancer.X[test], random_state=7
     )
     truth, proba = cancer.y[test], forecasts[CF_ENSEMBLE][:, 1]
@@ -123,7 +123,7 @@ def test_multiclass_areas_are_means_of_one_against_the_rest(digits):
     scores = run_demo([digits], quick_learners(), n_folds=2, random_state=7, progress=False)
     cv = StratifiedKFold(2, shuffle=True, random_state=7)
     train, test = next(iter(cv.split(digits.X, digits.y)))
-    forecasts, _ = _forecasts(
+    forecasts, _ = predict_contenders(
         quick_learners(), digits.X[train], digits.y[train], digits.X[test], random_state=7
     )
     truth, proba = digits.y[test], forecasts[AVERAGE]

@@ -10,7 +10,7 @@ from pictures import overlapping, written
 from stacked_columns import stacked
 
 from cfe_stack import CFEnsembleClassifier, displays
-from cfe_stack.displays.canvas import SERIES, shorten
+from cfe_stack.displays.canvas import SERIES, shorten, shorten_all
 from cfe_stack.displays.rows import Rows
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.extras import MissingExtraError
@@ -190,6 +190,27 @@ def test_rows_fit_the_axes_that_are_given():
 def test_long_names_lose_their_middle():
     assert shorten("short") == "short"
     assert shorten("a very long name of a learner", 11) == "a ver…arner"
+    names = [f"catboost_depth{k}_seed{k}_with_target_encoding" for k in range(12)] + ["same"] * 2
+    short = shorten_all(names)
+    assert len(set(short[:12])) == 12
+    assert max(map(len, short)) <= 26
+    assert short[12:] == ["same", "same"]
+
+
+def test_names_keep_off_their_points_at_any_resolution():
+    """Text is a little wider or narrower when a figure is saved at other dots per inch."""
+    ax = plt.subplots(figsize=(5, 4))[1]
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    positions = np.array([[0.97, 0.2], [0.97, 0.5], [0.03, 0.8]])
+    texts = ["catboost_depth3_seed_11_v3"] * 3
+    assert len(displays.labels.place_labels(ax, positions, texts)) == 3
+    for dpi in (50, 73, 100, 160, 300):
+        ax.figure.dpi = dpi
+        ax.figure.draw_without_rendering()
+        for text, point in zip(ax.texts, ax.transData.transform(positions), strict=True):
+            box = plt.Text.get_window_extent(text)
+            gap = max(box.x0 - point[0], point[0] - box.x1) * 72 / dpi
+            assert gap == pytest.approx(7.5, abs=1)
 
 
 def test_names_are_placed_apart_and_the_important_first():

@@ -222,3 +222,13 @@ LONG = np.full((2, BLOCK_CELLS), 0.5, dtype=np.float32)
 def test_bad_input_is_named_with_its_place(matrix, settings, message):
     with pytest.raises(ValueError, match=message):
         EnsembleData(matrix, **settings)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64])
+def test_signed_integer_labels_are_kept_without_a_copy(dtype):
+    labels = np.array([0, 1, -1, 1], dtype=dtype)
+    data = EnsembleData(np.full((2, 4), 0.5), labels)
+    assert data.labels is labels
+    (block,) = data.blocks()
+    assert block.labels.dtype == np.int64
+    assert EnsembleData(np.full((2, 4), 0.5)).labels.tolist() == [-1] * 4

@@ -177,7 +177,8 @@ def test_a_row_that_does_not_sum_to_1_is_named():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "a.csv: there is no column|a.csv: No columns"),
+        ("", "a.csv: the file is empty"),
+        ("\nid,p\n1,0.2\n", "a.csv: the file is empty, or begins with an empty line"),
         ("id,p\n", r"a.csv: there is no row, only the columns \['id', 'p'\]"),
         ("id,p,p\n1,0.2,0.3\n", r"a.csv: the column name\(s\) \['p'\] stand there more than once"),
         ("id,p\n11,0.2\n12,0.3,0.4\n", "a.csv: .*line 3"),
@@ -213,10 +214,15 @@ def test_a_target_that_is_no_class_or_stands_elsewhere_is_explained(folder, targ
 
 def test_files_that_are_no_files(folder, target, tmp_path):
     np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object))
+    (tmp_path / "a.xlsx").touch()
     (tmp_path / "empty").mkdir()
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "a.csv.gz").touch()
     for source, message in [
         (["nowhere.csv"], "nowhere.csv: there is no such file"),
-        (["a.xlsx"], "a.xlsx: the name must end in one of .csv"),
+        ([tmp_path / "a.xlsx"], "a.xlsx: the name must end in one of .csv"),
+        ([tmp_path / "empty"], "empty: a folder is no table"),
+        (tmp_path / "packed", "a.csv.gz is packed; unpack it"),
         (tmp_path / "empty", "no file of predictions in this folder"),
         ([tmp_path / "pickled.npy"], "pickled.npy: no plain NumPy file"),
         ([folder / "a.csv", folder / "a.csv"], r"name of its own; \['a'\] stand for several"),

@@ -15,6 +15,8 @@ from cfe_stack.folds import (
     content_keys,
     group_folds,
     inner_folds,
+    rounded,
+    seen_from_own_class,
     stratified_folds,
 )
 
@@ -101,6 +103,24 @@ def test_permuting_rows_and_columns_permutes_the_folds():
     folds = inner_folds(P, CODES, weights, 5)
     again = inner_folds(P[order][:, ::-1], CODES[order], weights[order], 5)
     np.testing.assert_array_equal(again, folds[:, order])
+
+
+def test_names_of_classes_do_not_matter_to_the_folds():
+    folds = inner_folds(P, CODES, ONES, 5)
+    np.testing.assert_array_equal(inner_folds(P, np.array([1, 2, 0])[CODES], ONES, 5), folds)
+    # rows that repeat in both classes leave no other order than that of the classes' names
+    hard, codes = np.repeat(np.eye(2), 30, axis=0), np.arange(60) % 4 // 3
+    seen = inner_folds(seen_from_own_class(hard - 0.5, codes), codes, np.ones(60), 5)
+    other = inner_folds(seen_from_own_class(0.5 - hard, 1 - codes), 1 - codes, np.ones(60), 5)
+    np.testing.assert_array_equal(other, seen)
+
+
+def test_what_speaks_for_the_own_class_is_the_same_bits_from_either_side():
+    codes = (P[:, 0] > 0.5).astype(int)
+    seen = seen_from_own_class(rounded(P - 0.5), codes)
+    assert (seen[:, 0] >= 0).all()
+    np.testing.assert_array_equal(seen_from_own_class(rounded((1 - P) - 0.5), 1 - codes), seen)
+    assert len(np.unique(seen)) == P.size
 
 
 def test_few_rows_are_split_several_times_and_many_rows_once():

@@ -14,6 +14,7 @@ from cfe_stack import (
     CFEnsemblePyTorchTrainer,
     EnsembleData,
     ensemble_data,
+    pool_selection,
 )
 from cfe_stack.datasets import make_ensemble
 from cfe_stack.trainers import passes
@@ -51,12 +52,40 @@ def test_renaming_the_classes_moves_the_columns(name, n_classes):
         return
     made = make_ensemble(5, 120, n_classes, random_state=2)
     full, order = all_classes(made.R), np.arange(n_classes)[::-1]
-    settings = SETTINGS[name] | {"layout": "blocks", "cv": given_folds(120)}
+    settings = SETTINGS[name] | {"layout": "blocks", "cv": 3}
     first = CFEnsembleClassifier(**settings).fit(flat(full), made.labels)
     second = CFEnsembleClassifier(**settings).fit(flat(full[:, :, order]), order[made.labels])
     proba = first.predict_proba(flat(full))
     moved = second.predict_proba(flat(full[:, :, order]))
     np.testing.assert_allclose(moved, proba[:, order], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layout", "mirrored"),
+    [("class1", lambda P: 1 - P), ("labels", lambda P: 1 - P), ("margins", np.negative)],
+)
+@pytest.mark.parametrize("aggregator", ["auto", "greedy_selection"])
+def test_which_of_two_classes_comes_first_does_not_matter(layout, mirrored, aggregator):
+    P, codes, _ = stacked(6, 150, layout=layout, random_state=3)
+    first = CFEnsembleClassifier(aggregator=aggregator).fit(P, codes).predict_proba(P)
+    names = np.array(["yes", "no"])
+    second = CFEnsembleClassifier(aggregator=aggregator).fit(mirrored(P), names[codes])
+    np.testing.assert_array_equal(second.classes_, ["no", "yes"])
+    np.testing.assert_allclose(second.predict_proba(mirrored(P)), first[:, ::-1], atol=1e-6)
+
+
+def test_names_of_classes_do_not_choose_the_rows_to_select_on(monkeypatch):
+    monkeypatch.setattr(pool_selection, "MANY_ROWS", 200)
+    monkeypatch.setattr(pool_selection, "RARE_ROWS", 20)
+    for n_classes in (2, 3):
+        made = make_ensemble(5, 400, n_classes, random_state=2)
+        full, order = all_classes(made.R), np.arange(n_classes)[::-1]
+        settings = {"aggregator": "log_pool", "layout": "blocks"}
+        first = CFEnsembleClassifier(**settings).fit(flat(full), made.labels)
+        second = CFEnsembleClassifier(**settings).fit(flat(full[:, :, order]), order[made.labels])
+        assert np.isnan(first.cv_logits_).any()
+        moved = second.predict_proba(flat(full[:, :, order]))
+        np.testing.assert_allclose(moved, first.predict_proba(flat(full))[:, order], atol=1e-6)
 
 
 @every_setting

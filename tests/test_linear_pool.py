@@ -63,12 +63,13 @@ def test_gradient_and_hessian_are_those_of_the_value(gamma):
     _, _, weights, given = simulated()
     problem = MixtureProblem(given, weights, 5.0, FocalLoss(gamma))
     w = np.array([0.4, 0.3, 0.2, 0.05, 0.05])
-    gradient, hessian = problem.gradient_and_hessian(w)
+    gradient = problem.at(w).gradient()
     for u, step in enumerate(1e-6 * np.eye(5)):
-        slope = (problem.value(w + step) - problem.value(w - step)) / 2e-6
+        slope = (problem.at(w + step).value - problem.at(w - step).value) / 2e-6
         assert gradient[u] == pytest.approx(slope, rel=1e-4, abs=1e-3)
     if gamma == 0:
-        up, down = (problem.gradient_and_hessian(w + s)[0] for s in (1e-6, -1e-6))
+        hessian = problem.at(w).curvature() + np.diag(problem.penalty)
+        up, down = (problem.at(w + s).gradient() for s in (1e-6, -1e-6))
         np.testing.assert_allclose(hessian.sum(axis=1), (up - down) / 2e-6, rtol=1e-5)
 
 

@@ -265,6 +265,12 @@ def test_one_class_only_weighs_one(choice, frequency):
     np.testing.assert_array_equal(class_weights(labels, frequency, 2, choice), [1, 1])
 
 
+@pytest.mark.parametrize("alpha", [0, 1, 1.0])
+def test_focal_alpha_may_leave_one_class_out(alpha):
+    weights = instance_weights(np.array([0, 1]), 2, focal_alpha=alpha)
+    np.testing.assert_array_equal(weights, [1 - alpha, alpha])
+
+
 def test_focal_alpha_multiplies_the_class_weight():
     labels = np.array([0, 0, 0, 1])
     np.testing.assert_allclose(

@@ -11,7 +11,6 @@ from cfe_stack import (
 from cfe_stack.datasets import make_ensemble
 from cfe_stack.losses import FocalLoss, LinearSchedule, margins
 from cfe_stack.trainers.majorization import (
-    MajorizedAggregator,
     bound_curvature,
     bound_target,
 )
@@ -21,7 +20,7 @@ STANDARD = {"link": "logit", "standardize": True, "confidence": "uniform", "lamb
 
 
 def majorizing(**settings):
-    defaults = {"latent_dim": 3, "supervision": "majorize", "max_iter": 60, "tol": 0}
+    defaults = {"latent_dim": 3, "supervision": "majorize", "max_iter": 8, "tol": 0}
     return CFEnsembleTrainer(**(defaults | {"random_state": 0} | settings))
 
 
@@ -68,26 +67,24 @@ def test_the_parabola_is_finite_everywhere():
     assert bound_curvature(SCORES).max() <= 0.25 + 1e-15
 
 
-@pytest.mark.parametrize("missing_rate", [0.0, 0.3])
 @pytest.mark.parametrize("rho", [0.05, 0.5, 0.95])
 @pytest.mark.parametrize(
     "settings",
     [
         {},
         STANDARD,
-        {"link": "logit", "init": "spectral"},
         {"use_class_weights": False, "init_prior": False, "confidence": "calibration"},
         {"latent_dim": 10, "confidence": "adaptive"},
-        {"focal_gamma": 2.0},
+        {"focal_gamma": 2.0, "link": "logit", "init": "spectral"},
         {"focal_gamma": 0.5, **STANDARD},
     ],
 )
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_the_full_objective_never_rises(n_classes, settings, rho, missing_rate):
-    data = problem(missing_rate=missing_rate, n_classes=n_classes)
-    objectives = majorizing(rho=rho, **settings).fit(data).history_["objective"]
+def test_the_full_objective_never_rises(n_classes, settings, rho):
+    data = problem(n=60, missing_rate=0.3 if rho == 0.5 else 0.0, n_classes=n_classes)
+    objectives = majorizing(rho=rho, max_iter=6, **settings).fit(data).history_["objective"]
     assert np.diff(objectives).max() <= 1e-12 * objectives[0]
-    assert objectives[-1] < 0.95 * objectives[0]
+    assert objectives[-1] < 0.995 * objectives[0]
 
 
 def test_both_halves_of_a_sweep_are_least_squares_solutions():
@@ -97,21 +94,6 @@ def test_both_halves_of_a_sweep_are_least_squares_solutions():
     further = majorizing(max_iter=2, **STANDARD).fit(data)
     assert further.history_["objective"][0] == pytest.approx(before, rel=1e-14)
     assert further.history_["objective"][1] < before
-
-
-def test_the_aggregator_lowers_the_loss_it_majorizes():
-    rng = np.random.default_rng(0)
-    features, labels, weights = rng.normal(size=(80, 3)), rng.integers(2, size=80), rng.random(80)
-    aggregator = MajorizedAggregator()
-    aggregator.start(3, 0.0)
-    losses = []
-    for _ in range(200):
-        margin = (2 * labels - 1) * aggregator.scores(features)
-        losses.append(weights @ FocalLoss().value(margin))
-        aggregator.update(features, labels, weights, FocalLoss())
-    assert np.diff(losses).max() <= 1e-12
-    p = 1 / (1 + np.exp(-aggregator.scores(features)))
-    np.testing.assert_allclose(features.T @ (weights * (p - labels)), 0, atol=1e-8)
 
 
 def test_without_labels_it_is_plain_least_squares():
@@ -139,7 +121,8 @@ def test_free_factors_absorb_the_labels():
     labels = data.labels[used]
     trained = model.transductive_proba_[used][np.arange(used.sum()), labels]
     folded = model.predict_proba(data.R)[used][np.arange(used.sum()), labels]
-    assert -np.log(trained).mean() < -0.5 * np.log(folded).mean()
+    losses = [-np.log(np.maximum(p, 1e-9)).mean() for p in (trained, folded)]
+    assert losses[0] < 0.5 * losses[1]
 
 
 @pytest.mark.parametrize(
@@ -158,19 +141,31 @@ def test_what_has_no_parabola_is_refused(settings, message):
         majorizing(**settings).fit(problem())
 
 
-@pytest.mark.parametrize("gamma", [0.0, 2.0])
-def test_it_ends_where_joint_descent_ends(gamma):
+@pytest.mark.parametrize(
+    ("n_classes", "settings"),
+    [(2, STANDARD), (2, STANDARD | {"focal_gamma": 2.0}), (3, STANDARD)],
+)
+def test_it_ends_where_joint_descent_ends(n_classes, settings):
     pytest.importorskip("torch")
-    made = make_ensemble(4, 60, 3, random_state=0)
+    made = make_ensemble(6, 60, n_classes, missing_rate=0.1, random_state=0)
     data = EnsembleData(made.R, np.where(np.arange(60) % 3 == 0, -1, made.labels))
-    settings = {"latent_dim": 2, "rho": 0.9, "init": "spectral", "focal_gamma": gamma, "tol": 0}
-    settings |= STANDARD
-    als = CFEnsembleTrainer(supervision="majorize", max_iter=800, **settings).fit(data)
+    settings = {"latent_dim": 2, "init": "spectral"} | settings
+    als = CFEnsembleTrainer(supervision="majorize", **settings).fit(data)
     joint = CFEnsemblePyTorchTrainer(
-        optimizer="lbfgs", dtype="float64", instance_factors="free", max_epochs=15, **settings
+        optimizer="lbfgs", dtype="float64", instance_factors="free", tol=1e-5, **settings
     ).fit(data)
     ends = [model.history_["objective"].min() for model in (als, joint)]
     assert ends[0] == pytest.approx(ends[1], rel=0.01)
+    assert als.n_iter_ < 50
+
+
+def test_a_frozen_aggregator_leaves_the_factors_to_follow_alone():
+    data = problem(n=60)
+    model = majorizing(freeze_aggregator_iters=3, max_iter=3, **STANDARD).fit(data)
+    np.testing.assert_array_equal(model.weights_, 1 / 6)
+    assert np.diff(model.history_["objective"]).max() < 0
+    moved = majorizing(freeze_aggregator_iters=2, max_iter=3, **STANDARD).fit(data)
+    assert moved.history_["objective"][2] < model.history_["objective"][2]
 
 
 def test_the_classifier_refits_on_label_free_factors():

@@ -4,12 +4,14 @@ import pytest
 from cfe_stack.trainers.normal_equations import (
     LARGE_SYSTEM,
     ClassifierEquations,
+    alike,
     pair_products,
     solve_instances,
     solve_packed,
     unpack,
     weigh,
 )
+from cfe_stack.trainers.workspace import Workspace
 
 # relative to the largest entry of the solution, for systems of condition number below 100
 PRECISION = {np.float64: 1e-12, np.float32: 1e-4}
@@ -174,6 +176,88 @@ def test_sums_of_single_precision_blocks_are_kept_in_double():
     equations.add(Y, C, C)
     assert equations.gram.dtype == equations.right_sides.dtype == np.float64
     assert equations.solve(0.1).dtype == np.float64
+
+
+@both_dtypes
+@pytest.mark.parametrize("rows_each", [1, 3])
+@pytest.mark.parametrize("n_holed", [1, 8])
+def test_complete_instances_beside_others(n_holed, rows_each, dtype):
+    """The complete ones share a Gram matrix, the others have one each."""
+    m, n, d, ridge = 12, 20, 5, 0.5
+    X, Z = random(d, m * rows_each) / np.sqrt(m), random(m * rows_each, n)
+    C = np.full((m, n), 0.75)
+    C[::2, n - n_holed :] = confidences(m // 2, n_holed) / 2
+    complete, weights = alike(C)
+    np.testing.assert_array_equal(complete, np.arange(n) < n - n_holed)
+    np.testing.assert_array_equal(weights, 0.75)
+    ours = X.astype(dtype), C.astype(dtype), weigh(C, Z).astype(dtype)
+    solution = solve_instances(*ours, ridge)
+    assert solution.dtype == dtype
+    assert_close(solution, one_by_one(X, C, Z, ridge), dtype)
+
+
+def test_few_complete_instances_and_a_single_one_are_nothing_special():
+    C = confidences(4, 20)
+    C[:, 3] = 1.0
+    assert alike(C[:, 3:4])[0] is None
+    assert alike(C)[0] is None
+    C[:, :6] = 1.0
+    np.testing.assert_array_equal(np.flatnonzero(alike(C)[0]), np.arange(6))
+
+
+@pytest.mark.parametrize("rows_each", [1, 3])
+def test_weighing_keeps_single_precision_and_writes_where_it_is_told(rows_each):
+    C, Z = confidences(4, 6, dtype=np.float32), random(4 * rows_each, 6, dtype=np.float32)
+    assert weigh(C, Z).dtype == np.float32
+    assert weigh(C, Z.astype(float)).dtype == weigh(C.astype(float), Z).dtype == np.float64
+    out = np.empty_like(Z)
+    assert np.shares_memory(weigh(C, Z, out=out), out)
+    np.testing.assert_array_equal(out, np.repeat(C, rows_each, axis=0) * Z)
+
+
+@pytest.mark.parametrize("d", [3, 5])
+def test_a_workspace_is_used_again_and_changes_no_digit(d):
+    workspace, m, n = Workspace(), 6, 30
+    X, Z, C = random(d, m), random(m, n), confidences(m, n)
+    first = solve_instances(X, C, C * Z, 0.5, workspace)
+    expected = solve_instances(X, C, C * Z, 0.5)
+    np.testing.assert_array_equal(first, expected)
+    second = solve_instances(X, C, C * Z[::-1], 0.5, workspace)
+    assert np.shares_memory(first, second)
+    equations, plain = (ClassifierEquations.empty(d, m, m) for _ in range(2))
+    equations.add(expected, C, C * Z, workspace=workspace)
+    plain.add(expected, C, C * Z)
+    np.testing.assert_array_equal(equations.gram, plain.gram)
+
+
+def test_ridges_are_visible_beside_factors_in_single_precision():
+    """Two instances that differ by roundoff leave a system that only the ridge makes solvable."""
+    Y = np.ones((2, 2), dtype=np.float32)
+    Y[0, 1] += np.finfo(np.float32).eps
+    equations = ClassifierEquations.empty(2, 1, 1)
+    equations.add(Y, np.ones((1, 2)), np.array([[1.0, -1.0]]))
+    assert equations.eps == np.finfo(np.float32).eps
+    assert np.abs(equations.solve(0.0)).max() < 1
+    other = ClassifierEquations.empty(2, 1, 1)
+    other.merge(equations)
+    assert other.eps == equations.eps
+    np.testing.assert_array_equal(other.solve(0.0), equations.solve(0.0))
+
+
+@pytest.mark.parametrize("rows_each", [1, 3])
+def test_frequencies_are_repeated_rows(rows_each):
+    Y, Z, C = random(4, 12), random(5 * rows_each, 12), confidences(5, 12)
+    frequency = np.array([0, 1, 2, 3, 0, 1, 1, 2, 1, 0, 4, 1])
+    rows = np.repeat(np.arange(12), frequency)
+    weighted, repeated = (ClassifierEquations.empty(4, 5, len(Z)) for _ in range(2))
+    weighted.add(Y, C, weigh(C, Z), frequency)
+    repeated.add(Y[:, rows], C[:, rows], weigh(C, Z)[:, rows])
+    np.testing.assert_allclose(weighted.gram, repeated.gram, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(weighted.right_sides, repeated.right_sides, rtol=1e-12, atol=1e-14)
+    whole = np.full(12, 2.5)
+    scaled = ClassifierEquations.empty(4, 5, len(Z))
+    scaled.add(Y.astype(np.float32), C, weigh(C, Z), whole)
+    assert scaled.gram.dtype == np.float64
 
 
 @pytest.mark.parametrize("rows_each", [1, 3])

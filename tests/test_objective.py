@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from cfe_stack.losses import FocalLoss, margin_directions, margins
-from cfe_stack.objective import combined, reconstruction_loss, squared_error, supervised_loss
+from cfe_stack.objective import (
+    combined,
+    reconstruction_loss,
+    squared_error,
+    squared_error_in_place,
+    supervised_loss,
+)
 
 RHO, RIDGE = 0.3, 0.2
 LOSSES = [FocalLoss(0.0), FocalLoss(0.5), FocalLoss(2.0)]
@@ -12,6 +18,31 @@ def test_squared_error_skips_cells_without_confidence():
     Z, Z_hat = np.array([[1.0, 0.0], [3.0, -1.0]]), np.array([[0.0, 9.0], [1.0, -1.0]])
     C = np.array([[2.0, 0.0], [0.5, 1.0]])
     assert squared_error(Z, C, Z_hat) == 2 * 1 + 0.5 * 4
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows_each", [1, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_squared_error_in_its_cache_is_the_squared_error(weighted, rows_each, dtype):
+    rng = np.random.default_rng(0)
+    Z, Z_hat = rng.normal(size=(2, 4 * rows_each, 7)).astype(dtype)
+    C = (rng.random((4, 7)) * (rng.random((4, 7)) > 0.2)).astype(dtype)
+    frequencies = rng.integers(0, 3, 7).astype(dtype) if weighted else np.ones(7)
+    expected = squared_error(Z, np.repeat(C, rows_each, axis=0) * frequencies, Z_hat)
+    before, cache = Z.copy(), Z_hat.copy()
+    found = squared_error_in_place(Z, C, cache, frequencies if weighted else None)
+    assert isinstance(found, float)
+    assert found == pytest.approx(expected, rel=1e-5 if dtype is np.float32 else 1e-13)
+    np.testing.assert_array_equal(Z, before)
+    assert not np.array_equal(cache, Z_hat)
+
+
+def test_many_rows_of_small_errors_are_summed_in_double_precision():
+    n = 20_000
+    Z, Z_hat = np.zeros((n, 1), dtype=np.float32), np.full((n, 1), 0.1, dtype=np.float32)
+    Z_hat[0] = 4096.0
+    error = squared_error_in_place(Z, np.ones((n, 1), dtype=np.float32), Z_hat)
+    assert error == pytest.approx(4096.0**2 + (n - 1) * np.float32(0.1) ** 2, rel=1e-9)
 
 
 def test_reconstruction_is_a_mean_over_cells():

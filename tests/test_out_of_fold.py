@@ -369,7 +369,7 @@ BAD = {
     "dropped": ({"estimators": [("a", "drop")]}, ValueError, "at least one learner"),
     "twice": ({"estimators": [BASES[0], BASES[0]]}, ValueError, "different names"),
     "class": ({"estimators": [("a", GaussianNB)]}, TypeError, "an instance, not a class"),
-    "memory": ({"memory": 3}, TypeError, "must be the path of a directory, .* got 3"),
+    "memory": ({"memory": 3}, ValueError, "None, the path of a directory or a FoldCache, got 3"),
     "regressor": ({"estimators": [("a", Ridge())]}, TypeError, "'a' is the regressor Ridge"),
     "no pairs": ({"estimators": GaussianNB()}, TypeError, "must be a list of"),
 }

@@ -6,6 +6,7 @@ from scipy.special import logsumexp
 from cfe_stack.aggregators import CLASS_PRIOR
 from cfe_stack.calibration import Calibration
 from cfe_stack.losses import FocalLoss
+from cfe_stack.pool_design import PoolDesign
 from cfe_stack.pools import (
     FAMILIES,
     GATED_POOL,
@@ -174,7 +175,7 @@ def test_recalibration_is_a_slope_and_a_shift_that_undo_a_distortion(n_classes):
     design = np.concatenate([Z, constants], axis=-1)
     rng = np.random.default_rng(0)
     theta = np.concatenate([rng.random(M), 3 * rng.normal(size=k)])
-    straight = recalibrated(theta, design, labels, frequencies)
+    straight = recalibrated(theta, PoolDesign(Z), labels, frequencies)
     slope = straight[0] / theta[0]
     np.testing.assert_allclose(straight[:M], slope * theta[:M])
     shift = straight[M:] - slope * theta[M:]
@@ -191,7 +192,7 @@ def test_recalibration_is_a_slope_and_a_shift_that_undo_a_distortion(n_classes):
         penalised, np.concatenate([[1.0], np.zeros(k)]), [(0, None)] + [(None, None)] * k
     )
     np.testing.assert_allclose(np.concatenate([[slope], shift]), expected, atol=1e-3)
-    again = recalibrated(straight, design, labels, frequencies)
+    again = recalibrated(straight, PoolDesign(Z), labels, frequencies)
     np.testing.assert_allclose(again, straight, rtol=0.02, atol=0.02)
 
 

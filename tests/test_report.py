@@ -2,11 +2,11 @@
 
 import base64
 import re
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from browsing import WIDTHS, check_shown
 
 from cfe_stack import EnsembleData
 from cfe_stack.advice import next_steps
@@ -107,53 +107,6 @@ def test_advice_prefers_what_is_simpler_when_it_is_as_good(blended):
     assert not any("as good as" in s for s in next_steps(replace(blended, scores=(ours, rival))))
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("needs chromium and chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--disable-dev-shm-usage", f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):  # fmt: skip
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield opened
-    opened.quit()
-
-
-@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_a_browser_shows_the_page(browser, page, width):
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.get(page.as_uri())
-    assert browser.get_log("browser") == []
-    assert browser.execute_script("return window.innerWidth") == width
-    loaded = browser.execute_script(
-        "return performance.getEntriesByType('resource').map(e => e.name)"
-    )
-    assert [name for name in loaded if not name.startswith("data:")] == []
-    pictures = browser.execute_script(
-        "return [...document.images].map(i => {const b = i.getBoundingClientRect();"
-        "return [i.complete, i.naturalWidth, b.left, b.right, b.width, b.height]})"
-    )
-    assert len(pictures) == 7
-    for complete, natural, left, right, shown, height in pictures:
-        assert complete
-        assert natural > 500
-        # whole on the screen, and large enough that their text can be read
-        assert 0 <= left < right <= width
-        assert shown > 330
-        assert height > 100
-    # tables scroll by themselves; the page does not
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    smallest = browser.execute_script(
-        "return Math.min(...[...document.querySelectorAll('p, li, td, th, figcaption')]"
-        ".map(e => parseFloat(getComputedStyle(e).fontSize)))"
-    )
-    assert smallest >= 13
+    check_shown(browser, page, width, n_pictures=7)

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -150,13 +152,60 @@ def test_features_are_made_for_the_rows_that_are_asked_for():
     np.testing.assert_allclose(features.scores(), scores, rtol=1e-12)
 
 
+class Made:
+    """A matrix of which only the slices that are asked for exist."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, m, n):
+        self.shape = (m, n)
+
+    def __getitem__(self, key):
+        rows, instances = key
+        k = np.arange(instances.start, instances.stop)
+        return ((k * (7 + np.arange(self.shape[0])[:, None]) % 97) / 97).astype(np.float32)[rows]
+
+
+def peak_of_a_fit(n):
+    """Return the most bytes that were allocated while a matrix was checked and fitted."""
+    labels = np.full(n, -1, dtype=np.int8)
+    labels[:500] = np.arange(500) % 2
+    tracemalloc.start()
+    trainer(max_iter=1, n_jobs=1, latent_dim=1, store_instance_factors=False).fit(
+        EnsembleData(Made(3, n), labels)
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_unlabelled_instances_cost_no_memory():
+    small, large = peak_of_a_fit(200_000), peak_of_a_fit(1_000_000)
+    assert large - small < 0.05 * 800_000
+
+
+@pytest.mark.parametrize(
+    "solver", [{"aggregator_solver": "converged"}, {"aggregator_type": "log_pool"}]
+)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_features_that_are_too_many_to_hold_are_solved_in_slices(n_classes, solver, monkeypatch):
+    made = make_ensemble(M, 200, n_classes, random_state=0)
+    data = EnsembleData(made.R, made.labels)
+    whole = trainer(**solver).fit(data)
+    monkeypatch.setattr("cfe_stack.aggregators.HELD_CELLS", 0)
+    monkeypatch.setattr("cfe_stack.pool_design.ROWS_AT_ONCE", 7)
+    parts = trainer(**solver).fit(data)
+    np.testing.assert_allclose(parts.weights_, whole.weights_, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(parts.intercept_, whole.intercept_, rtol=1e-6, atol=1e-8)
+
+
 @pytest.mark.parametrize("gradient", ["exact", "reweighted"])
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_gradients_may_be_taken_piece_by_piece(n_classes, gradient, monkeypatch):
     made = make_ensemble(M, 200, n_classes, random_state=0)
     data = EnsembleData(made.R, made.labels)
     whole = trainer(focal_gamma=1.5, focal_gradient=gradient).fit(data)
-    monkeypatch.setattr("cfe_stack.aggregators.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("cfe_stack.pool_design.ROWS_AT_ONCE", 7)
     parts = trainer(focal_gamma=1.5, focal_gradient=gradient).fit(data)
     np.testing.assert_allclose(parts.weights_, whole.weights_, rtol=1e-10)
     np.testing.assert_allclose(parts.intercept_, whole.intercept_, rtol=1e-10)

@@ -64,6 +64,18 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
     assert read_table(tmp_path / "a.csv", "a").id_column == "id"
 
 
+@pytest.mark.parametrize(
+    "text", ["id;p;name\n7;0,25;a,b\n007;0,5;c\n", "id;p;name\n7;0.25;a,b\n007;0.5;c\n",
+             "id\tp\tname\n7\t0.25\ta,b\n007\t0.5\tc\n"]
+)  # fmt: skip
+def test_other_separators_are_seen_in_the_header(tmp_path, text):
+    (tmp_path / "a.csv").write_text(text)
+    table = read_table(tmp_path / "a.csv", "a")
+    assert table.ids.tolist() == ["7", "007"]
+    np.testing.assert_array_equal(table.numbers("p"), [0.25, 0.5])
+    assert table.columns["name"].tolist() == ["a,b", "c"]
+
+
 def test_npz_with_a_matrix_has_its_columns_by_position(tmp_path):
     np.savez(tmp_path / "a.npz", id=np.array([3, 4]), proba=np.array([[0.2, 0.8], [0.6, 0.4]]))
     table = read_table(tmp_path / "a.npz", "a")

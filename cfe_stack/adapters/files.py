@@ -13,6 +13,9 @@ from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.extras import import_extra
 from cfe_stack.suspicion import refuse_suspicious
 
+PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst")
+"""Endings of files that would be left out of a folder without a word."""
+
 Target = str | tuple[Any, str] | ArrayLike | None
 """A column of the prediction files; (file or data frame, column); labels row by row; or nothing."""
 
@@ -219,7 +222,11 @@ def _read_tables(source: Any, id_column: str | None) -> dict[str, Table]:
 def _named_sources(source: Any) -> dict[str, Any]:
     """Return what holds tables, by the name of the model if it holds one."""
     if isinstance(source, str | Path) and Path(source).is_dir():
-        files = [f for f in sorted(Path(source).iterdir()) if f.suffix.lower() in READERS]
+        found = sorted(Path(source).iterdir())
+        packed = [f for f in found if f.suffix.lower() in PACKED]
+        if packed:
+            raise ValueError(f"{packed[0]} is packed; unpack it, or move it elsewhere.")
+        files = [f for f in found if f.suffix.lower() in READERS]
         if not files:
             raise ValueError(
                 f"{source}: there is no file of predictions in this folder; their names must end "

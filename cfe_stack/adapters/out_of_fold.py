@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from cfe_stack.adapters.learners import accepts_weights
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData, assemble
 from cfe_stack.adapters.training_rows import check_rows, plan_learners
 from cfe_stack.callers import users_line
+from cfe_stack.trainers.parameters import check_flag, check_real
 
 
 def collect_out_of_fold(
@@ -126,7 +128,7 @@ def collect_out_of_fold(
     >>> data.R.shape, sorted(data.models)
     ((2, 150, 3), ['bayes', 'logistic'])
     """
-    _check_options(refit, on_error, time_limit, X_test, memory)
+    _check_options(refit, on_error, time_limit, X_test, n_jobs, memory, progress)
     rows = check_rows(X, y, sample_weight=sample_weight, groups=groups, X_test=X_test)
     learners = plan_learners(estimators, fit_params, stack_method, early_stopping)
     if rows.sample_weight is not None:
@@ -153,17 +155,28 @@ def _warn_about_weights(learners: Sequence[LearnerPlan]) -> None:
         )
 
 
-def _check_options(refit: Any, on_error: Any, time_limit: Any, X_test: Any, memory: Any) -> None:
-    if not (memory is None or isinstance(memory, (str, os.PathLike, FoldCache))):
-        raise TypeError(
-            f"memory must be the path of a directory, a FoldCache or None, got {memory!r}. Of a "
-            "joblib.Memory, pass the location."
-        )
-    if refit not in ("full", "bag", "both", None):
+def _check_options(
+    refit: Any,
+    on_error: Any,
+    time_limit: Any,
+    X_test: Any,
+    n_jobs: Any,
+    memory: Any,
+    progress: Any,
+) -> None:
+    if refit is not None and str(refit) not in ("full", "bag", "both"):
         raise ValueError(f"refit must be 'full', 'bag', 'both' or None, got {refit!r}.")
-    if on_error not in ("missing", "raise"):
+    if str(on_error) not in ("missing", "raise"):
         raise ValueError(f"on_error must be 'missing' or 'raise', got {on_error!r}.")
-    if time_limit is not None and not time_limit > 0:
-        raise ValueError(f"time_limit must be a number of seconds > 0 or None, got {time_limit!r}.")
+    if time_limit is not None:
+        check_real("time_limit", time_limit, np.finfo(float).tiny)
     if X_test is not None and refit is None:
         raise ValueError("X_test needs models that predict it: pass refit='full', 'bag' or 'both'.")
+    if n_jobs is not None and (not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0):
+        raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}.")
+    if not isinstance(memory, (str, os.PathLike, FoldCache, NoneType)) or memory == "":
+        raise ValueError(
+            f"memory must be None, the path of a directory or a FoldCache, got {memory!r}. Of a "
+            "joblib.Memory, pass the location."
+        )
+    check_flag("progress", progress)

@@ -14,6 +14,7 @@ Column = str | int
 """Name of a column, or its position where an array has no names."""
 
 MISSING_TEXTS = frozenset({"", "na", "nan", "none", "null", "<na>"})
+SEPARATORS = (",", ";", "\t")
 ID_NAMES = frozenset({"id", "row_id", "rowid", "index", "key"})
 
 
@@ -120,11 +121,12 @@ def read_table(source: Any, name: str, id_column: str | None = None) -> Table:
     """
     if isinstance(source, str | Path):
         path = Path(source)
+        if not path.is_file():
+            wrong = "a folder is no table" if path.is_dir() else "there is no such file"
+            raise ValueError(f"{path}: {wrong}.")
         reader = READERS.get(path.suffix.lower())
         if reader is None:
             raise ValueError(f"{path}: the name must end in one of {', '.join(READERS)}.")
-        if not path.is_file():
-            raise ValueError(f"{path}: there is no such file.")
         name, columns = str(path), reader(path, id_column)
     else:
         columns = _columns_of(source, name)
@@ -181,10 +183,13 @@ def _check_ids(table: Table) -> None:
 
 def _read_csv(path: Path, id_column: str | None) -> dict[Column, np.ndarray]:
     pandas = import_extra("pandas", extra="files")
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
+            separator = max(SEPARATORS, key=file.readline().count)
+            file.seek(0)
             header = next(csv.reader(file, delimiter=separator), [])
+        if not header:
+            raise ValueError("the file is empty, or begins with an empty line.")
         # identifiers stay as they are written: 007 is not 7
         texts = [h for h in header if h == id_column or h.lower() in ID_NAMES]
         _check_header(header, str(path))
@@ -196,6 +201,7 @@ def _read_csv(path: Path, id_column: str | None) -> dict[Column, np.ndarray]:
         frame = pandas.read_csv(
             path,
             sep=separator,
+            decimal="," if separator == ";" else ".",
             encoding="utf-8-sig",
             converters=dict.fromkeys(texts, str.strip),
             index_col=False,

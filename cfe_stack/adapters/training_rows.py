@@ -123,7 +123,7 @@ def plan_learners(
         If something is not as described, or a learner is fitted for good.
     """
     pairs = check_estimators(estimators)
-    if stack_method not in ("auto", *STACK_METHODS):
+    if str(stack_method) not in ("auto", *STACK_METHODS):
         raise ValueError(
             f"stack_method is {stack_method!r}; it must be 'auto' or one of {STACK_METHODS}."
         )

@@ -1,5 +1,8 @@
 """What every display draws on and with: axes, and series that differ in colour and in grey."""
 
+from collections import Counter
+from collections.abc import Sequence
+from os.path import commonprefix
 from typing import Any, Self
 
 from cfe_stack.extras import import_extra
@@ -75,3 +78,22 @@ def shorten(name: str, longest: int = 26) -> str:
         return name
     half = (longest - 1) // 2
     return f"{name[: longest - 1 - half]}…{name[-half:]}"
+
+
+def shorten_all(names: Sequence[Any], longest: int = 26) -> list[str]:
+    """Return shortened names; those that became alike go without what they begin with in common.
+
+    Examples
+    --------
+    >>> from cfe_stack.displays.canvas import shorten_all
+    >>> shorten_all(["catboost_depth_4_seed_1", "catboost_depth_5_seed_1", "bayes"], 12)
+    ['…4_seed_1', '…5_seed_1', 'bayes']
+    """
+    full = [str(name) for name in names]
+    short = [shorten(name, longest) for name in full]
+    for text, count in Counter(short).items():
+        alike = [k for k, other in enumerate(short) if other == text] if count > 1 else []
+        start = len(commonprefix([full[k] for k in alike]))
+        for k in alike:
+            short[k] = shorten("…" + full[k][start:], longest) if full[k][start:] else text
+    return short

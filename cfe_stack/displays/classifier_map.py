@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse.csgraph import connected_components
 
-from cfe_stack.displays.canvas import SHADES, Display, axes_for, shorten
+from cfe_stack.displays.canvas import SHADES, Display, axes_for, shorten_all
 from cfe_stack.displays.factor_axes import classifier_distances, classifier_plane, unit
 from cfe_stack.displays.labels import equal_units, place_labels
 from cfe_stack.displays.reading import Reading, names_of, read
@@ -168,9 +168,11 @@ class ClassifierMapDisplay(Display):
                 edgecolors="black", linewidths=0.6, zorder=2,
             )  # fmt: skip
             ax.figure.colorbar(points, ax=ax, label=self.score_name, extend="both")
-        for share, axis, word in zip(self.axis_shares, (ax.xaxis, ax.yaxis), "12", strict=True):
+        # in two lines where a low picture would cut it off
+        axes = ((ax.xaxis, "direction 1 "), (ax.yaxis, "direction 2\n"))
+        for share, (axis, words) in zip(self.axis_shares, axes, strict=True):
             part = "" if np.isnan(share) else f", {share:.0%} of the spread"
-            axis.set_label_text(f"direction {word} ({self.unit}{part})")
+            axis.set_label_text(f"{words}({self.unit}{part})")
         order, texts = self._texts()
         # a title of one line, so that what it says later does not move the points
         title = ax.set_title(" ", fontsize=9, loc="left")
@@ -189,7 +191,7 @@ class ClassifierMapDisplay(Display):
         ordered = np.argsort(self.scores, kind="stable")
         # from both ends of the scores to the middle
         rank[ordered] = np.minimum(np.arange(len(ordered)), np.arange(len(ordered))[::-1])
-        texts = [shorten(str(name)) for name in self.names]
+        texts = shorten_all(self.names)
         for group in self.duplicates:
             rank[list(group)] = -1
             first = texts[group[0]]

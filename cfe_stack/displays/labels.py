@@ -78,14 +78,18 @@ def place_labels(
         if spot is None:
             continue
         gap, corner = spot
+        # anchored on the side of the point: text is not equally wide at every resolution
+        left = corner[0] + extent.width / 2 < centres[k, 0]
+        anchor = corner + (extent.width * left, 0)
         line = {"arrowstyle": "-", "color": "0.5", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
         written = ax.annotate(
             text,
             positions[k],
-            xytext=(corner - centres[k]) / scale,
+            xytext=(anchor - centres[k]) / scale,
             textcoords="offset points",
             fontsize=fontsize,
             verticalalignment="bottom",
+            horizontalalignment="right" if left else "left",
             arrowprops=line if gap > DISTANCES[0] else None,
         )
         written.set_in_layout(False)

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from cfe_stack.displays.canvas import axes_for, height_in_points, shorten
+from cfe_stack.displays.canvas import axes_for, height_in_points, shorten_all
 
 ROW_POINTS = 13.0
 """Height of a row in a figure of its own, in points."""
@@ -74,7 +74,8 @@ class Rows:
 
     def name(self, ax: Any, names: Sequence[str], how: str) -> None:
         """Write the names on the y axis, the first row on top; `how` the others were summed up."""
-        texts = [shorten(str(names[u])) for u in self.own]
+        short = shorten_all(names)
+        texts = [short[u] for u in self.own]
         if len(self.others):
             texts.append(f"{len(self.others)} others ({how})")
         room = height_in_points(ax) / len(texts)

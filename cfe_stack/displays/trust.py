@@ -166,12 +166,13 @@ class TrustDisplay(Display):
                 hatch="////", linewidth=0,
             )  # fmt: skip
         beyond = "max" if cells.max() > limits["vmax"] else "neither"
-        ax.figure.colorbar(mesh, ax=ax, label="weight of the log-odds", extend=beyond, pad=0.02)
+        bar = {"extend": beyond, "pad": 0.02, "aspect": max(20.0, 1.5 * len(rows))}
+        ax.figure.colorbar(mesh, ax=ax, label="weight of the log-odds", **bar)
         ticks = [
             f"{round(position, 1) + 0.0:.1f}\n{100 * mean:.0f}"
             for position, mean in zip(self.positions, self.predictions, strict=True)
         ]
-        ax.set_xticks(np.arange(len(ticks)), ticks, fontsize=8)
+        ax.set_xticks(np.arange(len(ticks)), ticks, fontsize=7.5)
         ax.set_xlim(-0.5, len(ticks) - 0.5)
         two = len(self.classes) == 2
         mean = f"P(class {shorten(str(self.classes[1]))})" if two else "largest probability"

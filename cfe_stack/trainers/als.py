@@ -153,11 +153,13 @@ class CFEnsembleTrainer(BaseTrainer):
     .. math:: x_u = (Y C_u Y^T + \lambda I)^{-1} Y C_u z_u, \qquad
         y_i = (X C_i X^T + \lambda I)^{-1} X C_i z_i.
 
-    ``supervision="majorize"`` descends on the full objective, which then never rises: the loss is
-    replaced by a parabola above it that touches it at the current scores, and enters the normal
-    equations as one more classifier (:mod:`cfe_stack.trainers.majorization`). The
-    instance factors absorb the labels, so an aggregator that is to predict new instances has to be
-    fitted on label-free fold-ins, as :class:`cfe_stack.CFEnsembleClassifier` does.
+    ``supervision="majorize"`` descends on the full objective, which then never rises: a parabola
+    above the loss that touches it enters the classifiers' equations as one more row
+    (:mod:`cfe_stack.trainers.majorization`), and aggregator and instance factors are solved
+    together (:mod:`cfe_stack.trainers.elimination`), with d² numbers in memory per labelled
+    instance where weights differ between instances. Instance factors absorb the labels, so an
+    aggregator for new instances has to be fitted on label-free fold-ins, as
+    :class:`cfe_stack.CFEnsembleClassifier` does.
 
     References
     ----------
@@ -259,7 +261,7 @@ class CFEnsembleTrainer(BaseTrainer):
         keep = keeps_factors(self.store_instance_factors, self.latent_dim, data, majorize)
         Y: Any = None
         if keep or majorize:
-            Y = np.empty((self.latent_dim, data.n_instances), dtype=data.R.dtype)
+            Y = np.full((self.latent_dim, data.n_instances), np.nan, dtype=data.R.dtype)
         with Passes(self.n_jobs) as passes:
             model, equations = self._start(data, passes)
             majorizer = None
@@ -268,19 +270,20 @@ class CFEnsembleTrainer(BaseTrainer):
             sweeps = range(self.max_iter)
             for sweep in progress_bar(sweeps, self.max_iter, "ALS", self.progress, "sweep"):
                 # the first sweep has no scores yet for a parabola to touch
-                row = majorizer if sweep > 0 else None
-                if row is None:
+                if majorizer is None or sweep == 0:
                     solved = equations.solve(self.lambda_reg)
                 else:
-                    solved = row.solve_classifiers(model, equations, Y)
+                    solved = majorizer.solve_classifiers(model, equations, Y)
                 bias = solved[-1] if self.standardize else model.bias
                 model = model.with_factors(solved[: self.latent_dim], bias)
-                solve = None if row is None else row.solver(model, Y)
-                step = SweepStep(model, self.standardize, solve, Y)
+                if majorizer is not None:
+                    moves = sweep >= self.freeze_aggregator_iters
+                    majorizer.settle(model, data, passes, Y, moves=moves)
+                step = SweepStep(model, self.standardize, Y, solved=majorizer is not None)
                 passed = passed_over(data, passes, step)
                 equations = passed.equations
                 self._record(sweep, model, passed, supervision)
-                moving = sweep > self.freeze_aggregator_iters or not supervision.known.any()
+                moving = sweep > self.freeze_aggregator_iters or not len(supervision.rows)
                 if moving and 0 < self.tol and self.history_.relative_change() < self.tol:
                     break
             else:
@@ -299,13 +302,14 @@ class CFEnsembleTrainer(BaseTrainer):
         make_aggregator(self.aggregator_type, 2, self.aggregator_lr, self.aggregator_solver)
         make_confidence(self.confidence, label_aware_alpha=self.label_aware_alpha, label_aware=True)
         Adaptive(self.adaptive_shares)
-        if self.init not in ("random", "spectral"):
+        if str(self.init) not in ("random", "spectral"):
             raise ValueError(f"init must be 'random' or 'spectral', got {self.init!r}.")
-        if self.supervision not in ("confidence", "majorize"):
+        if str(self.supervision) not in ("confidence", "majorize"):
             raise ValueError(
                 f"supervision must be 'confidence' or 'majorize', got {self.supervision!r}."
             )
         check_flag("use_label_aware_confidence", self.use_label_aware_confidence)
+        check_flag("progress", self.progress)
         if self.confidence == "label_aware" and not self._label_aware:
             raise ValueError(
                 "confidence='label_aware' needs use_label_aware_confidence=True and "
@@ -357,7 +361,7 @@ class CFEnsembleTrainer(BaseTrainer):
         """Move the aggregator, and log the objective at the point reached."""
         progress = sweep / max(self.max_iter - 1, 1)
         supervised, loss = 0.0, supervision.loss_at(progress)
-        if supervision.known.any():
+        if len(supervision.rows):
             features = LabelledFeatures.of(model, self._aggregator, passed.labelled)
             labels, weights = supervision.labels, supervision.weights_at(progress)
             if sweep >= self.freeze_aggregator_iters:

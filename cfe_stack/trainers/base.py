@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack.aggregators import Aggregator, MeanAggregator
+from cfe_stack.blocks import labelled
 from cfe_stack.callers import users_line
 from cfe_stack.confidence import Confidence
 from cfe_stack.ensemble_data import Block, EnsembleData, default_names, observed
@@ -119,13 +120,15 @@ class BaseTrainer(Stamped, BaseEstimator):
         check_real("rho", self.rho, 0, 1)
         check_real("lambda_reg", self.lambda_reg, 0)
         check_real("aggregator_lr", self.aggregator_lr, 0)
+        make_link(self.link, 2)
         for name in ("init_prior", "standardize"):
             check_flag(name, getattr(self, name))
         if not callable(self.use_class_weights):
             check_flag("use_class_weights", self.use_class_weights)
         check_seed(self.random_state)
         check_integer("verbose", self.verbose, 0)
-        make_link(self.link, 2)
+        if self.n_classifiers is not None:
+            check_integer("n_classifiers", self.n_classifiers, 1)
         for progress in (0.0, 1.0):
             gamma = self.focal_gamma(progress) if callable(self.focal_gamma) else self.focal_gamma
             check_real("focal_gamma", gamma, 0)
@@ -158,9 +161,9 @@ class BaseTrainer(Stamped, BaseEstimator):
             raise ValueError("R holds no prediction at all: every cell is missing.")
         self._names = np.asarray(data.classifier_names)
         self._classes = np.asarray(data.classes)
-        known = data.labels >= 0
+        rows = labelled(data.labels, data.sample_weight)
         self._prior_score = prior_log_odds(
-            data.labels[known], data.frequencies[known], data.n_classes
+            data.labels[rows], data.frequencies[rows], data.n_classes
         )
         return warn_about_missing(data, EMPTY_ROWS)
 
@@ -331,7 +334,7 @@ class BaseTrainer(Stamped, BaseEstimator):
 
     def _warn_if_collapsed(self, data: EnsembleData, supervision: Supervision) -> None:
         """Warn where the aggregator turned against the classifiers or says the same of everyone."""
-        known, model = np.flatnonzero(supervision.known), self.factor_model_
+        known, model = supervision.rows, self.factor_model_
         if isinstance(self._aggregator, MeanAggregator) or not known.size:
             return
         block = data.block_of(known[:: -(-len(known) // MOST_RANKED)])

@@ -198,7 +198,8 @@ class FactorModel:
         values = Z_hat * self.scale[:, None] + self.shift[:, None]
         if len(values) == self.n_classifiers:
             return values
-        return np.moveaxis(values.reshape(self.n_classifiers, -1, values.shape[1]), 1, 2)
+        per_class = len(values) // self.n_classifiers
+        return np.moveaxis(values.reshape(self.n_classifiers, per_class, -1), 1, 2)
 
     def reconstruct(self, Y: np.ndarray) -> np.ndarray:
         """Return the linked reconstruction (m, n) or (m, n, K) of instance factors."""

@@ -72,13 +72,13 @@ focal_alpha, max_iter, tol, random_state
         "standardize": link == "logit",
         "random_state": 0 if random_state is None else random_state,
     }
-    if name == "als":
+    if isinstance(name, str) and name == "als":
         return CFEnsembleTrainer(
             max_iter=max_iter,
             use_label_aware_confidence=confidence == "label_aware",
             **shared,
         )
-    if name == "pytorch":
+    if isinstance(name, str) and name == "pytorch":
         return CFEnsemblePyTorchTrainer(
             max_epochs=max_iter, optimizer="lbfgs", patience=1, dtype="float64", **shared
         )

@@ -12,20 +12,16 @@ from sklearn.utils.validation import check_is_fitted
 from cfe_stack import objective
 from cfe_stack.aggregators import Aggregator, GatedPoolAggregator, make_aggregator
 from cfe_stack.callers import users_line
-from cfe_stack.confidence import ConfidenceName, make_confidence
+from cfe_stack.confidence import Adaptive, ConfidenceName, make_confidence
 from cfe_stack.cut_short import unchanged_if_cut_short
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.extras import import_extra, progress_bar
 from cfe_stack.link import LinkName
 from cfe_stack.losses import ClassWeight, FocalLoss, Schedule, probabilities
-from cfe_stack.trainers.base import (
-    BaseTrainer,
-    check_integer,
-    check_real,
-    start_model,
-)
+from cfe_stack.trainers.base import BaseTrainer, start_model
 from cfe_stack.trainers.history import TrainingHistory
 from cfe_stack.trainers.joint import Found, Plateau
+from cfe_stack.trainers.parameters import check_flag, check_integer, check_real
 from cfe_stack.trainers.supervision import Supervision
 
 logger = logging.getLogger(__name__)
@@ -296,17 +292,20 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         """Raise ValueError where a parameter is out of range."""
         super().check_parameters()
         import_extra("torch", extra="torch")
-        if self.aggregator_type != "gated_pool":
+        if str(self.aggregator_type) != "gated_pool":
             make_aggregator(self.aggregator_type, 2, 0.0, "gradient")
         make_confidence(self.confidence, adaptive_shares=self.adaptive_shares)
+        Adaptive(self.adaptive_shares)
         if self.confidence == "label_aware":
             raise ValueError(
                 "confidence='label_aware' is for the ALS trainer; joint descent brings the labels "
                 "to the factors by the objective itself. Use 'certainty' or another strategy."
             )
         for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
+            if str(getattr(self, name)) not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}.")
+        for name in ("compile", "progress"):
+            check_flag(name, getattr(self, name))
         check_integer("max_epochs", self.max_epochs, 1)
         check_integer("patience", self.patience, 1)
         check_real("tol", self.tol, 0)

@@ -6,7 +6,8 @@ from typing import Self
 
 import numpy as np
 
-from cfe_stack.aggregators import Aggregator, row_slices
+from cfe_stack.aggregators import Aggregator
+from cfe_stack.pool_design import row_slices
 from cfe_stack.trainers.factor_model import FactorModel
 
 

@@ -2,8 +2,10 @@ r"""Alternating least squares on the full objective: the supervised part as furt
 
 A parabola that touches the loss of an instance at its current score s₀ and lies above it elsewhere
 is ½ h (s − τ)² + constant, with target τ = s₀ − ℓ'(s₀) / h. In place of the loss, the parabola is a
-pseudo-classifier, with one row per class, whose factors are the weighted sum of all others. Every
-update is then a least-squares problem, and none raises the objective.
+pseudo-classifier, with one row per class, whose factors are the weighted sum of all others. The
+update of the classifiers is then a least-squares problem, and does not raise the objective. The
+aggregator and the instance factors follow together, at the loss itself
+(:mod:`cfe_stack.trainers.elimination`).
 
 The curvature h is that of Jaakkola and Jordan, tanh(|s₀| / 2) / (2 |s₀|) ≤ ¼, for the logistic
 loss of two classes [1]_, and ½ for more [2]_. For the focal loss f of the margin it is the largest
@@ -18,26 +20,34 @@ References
    Institute of Statistical Mathematics 1988.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
 
 import numpy as np
 
-from cfe_stack.aggregators import WeightedAggregator, with_intercepts
+from cfe_stack.aggregators import WeightedAggregator
 from cfe_stack.ensemble_data import Block, EnsembleData
-from cfe_stack.losses import FocalLoss, margin_directions, margins
+from cfe_stack.losses import FocalLoss
 from cfe_stack.trainers.base import BaseTrainer
+from cfe_stack.trainers.elimination import (
+    LabelledSystems,
+    as_scores,
+    each_times,
+    loss_gradient,
+)
 from cfe_stack.trainers.factor_model import FactorModel
-from cfe_stack.trainers.normal_equations import ClassifierEquations, solve_instances, unpack, weigh
+from cfe_stack.trainers.normal_equations import ClassifierEquations, instance_systems, unpack
+from cfe_stack.trainers.passes import Passes, pass_block_size
 from cfe_stack.trainers.supervision import Supervision
+from cfe_stack.trainers.workspace import Workspace
 
 LOGISTIC = FocalLoss()
-BOUND_STEPS = 5
-"""Updates of the aggregator per sweep: cheap beside a pass over the data."""
 SMALLEST_SCORE = 1e-6
 """Below this size tanh(s / 2) / (2 s) is ¼ to the last digit."""
+NEGLIGIBLE = 1e-10
+"""Directions that the classifiers span by less than this share of the most are left alone."""
 
 
 @cache
@@ -68,13 +78,6 @@ def bound_curvature(scores: np.ndarray, loss: FocalLoss = LOGISTIC) -> np.ndarra
     return np.full(scores.shape[:1], h)
 
 
-def loss_gradient(scores: np.ndarray, labels: np.ndarray, loss: FocalLoss = LOGISTIC) -> np.ndarray:
-    """Return the derivative of the loss in the scores, of the shape of `scores`."""
-    slope = loss.derivative(margins(scores, labels))
-    directions = margin_directions(scores, labels)
-    return slope * directions if scores.ndim < 2 else slope[:, None] * directions
-
-
 def bound_target(scores: np.ndarray, labels: np.ndarray, loss: FocalLoss = LOGISTIC) -> np.ndarray:
     """Return where the parabolas are lowest, of the shape of `scores`."""
     h = bound_curvature(scores, loss)
@@ -100,8 +103,20 @@ def check_majorizable(trainer: Any) -> None:
             )
 
 
+def _spread(model: FactorModel) -> np.ndarray:
+    """Return what times the aggregator's weights are the raveled directions of its scores."""
+    rows = model.factors.reshape(len(model.factors), model.n_classifiers, -1)
+    rows = rows * model.scale.reshape(model.n_classifiers, -1)
+    return rows.swapaxes(1, 2).reshape(-1, model.n_classifiers)
+
+
+def _offsets(model: FactorModel) -> np.ndarray:
+    """Return what times the aggregator's weights are the constants of its scores (m, k)."""
+    return (model.scale * model.bias + model.shift).reshape(model.n_classifiers, -1)
+
+
 class MajorizedAggregator(WeightedAggregator):
-    """The weighted aggregator, moved to the minimum of the parabolas in every sweep."""
+    """The weighted aggregator, which moves together with the instance factors."""
 
     def __init__(self) -> None:
         super().__init__(lr=0.0, solver="converged")
@@ -109,20 +124,7 @@ class MajorizedAggregator(WeightedAggregator):
     def update(
         self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
     ) -> None:
-        """Lower the weighted loss in closed form."""
-        features = features[:]
-        design, m = with_intercepts(features), features.shape[-1]
-        for _ in range(BOUND_STEPS):
-            scores = self.scores(features)
-            curvature = weights * bound_curvature(scores, loss)
-            gradient = loss_gradient(scores, labels, loss)
-            axes = design.reshape(len(design), -1, design.shape[-1])
-            hessian = np.einsum("n,nkp,nkq->pq", curvature, axes, axes, optimize=True)
-            slope = np.einsum("n,nk,nkp->p", weights, gradient.reshape(len(axes), -1), axes)
-            step = np.linalg.lstsq(hessian, slope, rcond=1e-12)[0]
-            self.weights_ = self.weights_ - step[:m]
-            moved = self.intercept_ - step[m:]
-            self.intercept_ = float(moved[0]) if features.ndim == 2 else moved
+        """Do nothing: :meth:`Majorizer.settle` moves it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +157,9 @@ class Majorizer:
         """Return the supervised row of `data`."""
         n_cells = sum(block.n_cells for block in data.blocks())
         omega = np.zeros(data.n_instances)
-        if supervision.known.any():
+        if len(supervision.rows):
             share = (1 - supervision.rho) * n_cells / (2 * supervision.rho)
-            omega[supervision.known] = share * supervision.weights / supervision.weights.sum()
+            omega[supervision.rows] = share * supervision.weights / supervision.weights.sum()
         labels = np.maximum(data.labels, 0)
         return cls(
             aggregator,
@@ -172,38 +174,91 @@ class Majorizer:
         """Return the weights (m, 1) or (m, K) of the classifiers' standardised rows in scores."""
         return self.aggregator.weights_[:, None] * model.scale.reshape(model.n_classifiers, -1)
 
-    def _scores(self, model: FactorModel, Y: np.ndarray) -> np.ndarray:
-        values = model.reconstruct(Y.astype(np.float64))
-        return self.aggregator.scores(self.aggregator.features(values, model.link))
+    def _score_map(self, model: FactorModel) -> tuple[np.ndarray, np.ndarray]:
+        """Return the directions (d, k) and constants (k,) of scores of instance factors."""
+        directions = (_spread(model) @ self.aggregator.weights_).reshape(len(model.factors), -1)
+        return directions, self.aggregator.weights_ @ _offsets(model) + self.aggregator.intercept_
 
-    def solver(
-        self, model: FactorModel, Y: np.ndarray
-    ) -> Callable[[Block, np.ndarray, np.ndarray], np.ndarray]:
-        """Return a function that solves the factors of a block, from the current ones in `Y`."""
+    def settle(
+        self, model: FactorModel, data: EnsembleData, passes: Passes, Y: np.ndarray, *, moves: bool
+    ) -> None:
+        """Move the aggregator and the instance factors to the best at given classifiers.
 
-        def solve(block: Block, Z: np.ndarray, C: np.ndarray) -> np.ndarray:
-            return self.solve_instances(model, block, Z, C, Y[:, block.start : block.stop])
+        Parameters
+        ----------
+        model : FactorModel
+        data : EnsembleData
+        passes : Passes
+        Y : ndarray of shape (latent_dim, n_instances)
+            Current factors, NaN if there are none yet; overwritten.
+        moves : bool
+            Whether the aggregator may move; if not, the factors do alone.
+        """
+        systems, energy = self._systems(model, data, passes, Y)
+        known = self.omega > 0
+        if not known.any():
+            return
+        directions, constants = self._score_map(model)
+        current = np.inf
+        if np.isfinite(energy):
+            current = energy + systems.losses(Y[:, known].T @ directions + constants)
+        w = self.aggregator.weights_
+        if moves:
+            left, sizes, right = np.linalg.svd(_spread(model), full_matrices=False)
+            kept = sizes > NEGLIGIBLE * sizes[0]
+            basis = left[:, kept]
+            step, constants = systems.best(directions, constants, basis)
+            directions = directions + (basis @ step).reshape(directions.shape)
+            w = w + right[kept].T @ (step / sizes[kept])
+        settled = systems.settled(directions, constants)
+        if settled.objective > current:
+            return
+        Y[:, known] = settled.factors
+        intercept = constants - w @ _offsets(model)
+        several = np.ndim(self.aggregator.intercept_) > 0
+        self.aggregator.weights_ = w
+        self.aggregator.intercept_ = intercept if several else float(intercept[0])
 
-        return solve
+    def _systems(
+        self, model: FactorModel, data: EnsembleData, passes: Passes, Y: np.ndarray
+    ) -> tuple[LabelledSystems, float]:
+        """Fold in whoever has no label; return the others' systems, and how far `Y` is off."""
 
-    def solve_instances(
-        self, model: FactorModel, block: Block, Z: np.ndarray, C: np.ndarray, Y: np.ndarray
-    ) -> np.ndarray:
-        """Return the instance factors (latent_dim, n) of a block, from the current ones `Y`."""
-        here = slice(block.start, block.stop)
-        scores, weights = self._scores(model, Y), self._row_weights(model)
-        rows = model.factors.reshape(len(Y), *weights.shape)
-        directions = np.einsum("dmk,mk->dk", rows, weights)
-        target = bound_target(scores, self.labels[here], self.loss).reshape(len(scores), -1)
-        # what of a score the instance factors do not move
-        constant = scores.reshape(len(scores), -1) - Y.T.astype(np.float64) @ directions
-        curvature = self.omega[here] * bound_curvature(scores, self.loss)
-        pull = np.zeros(len(scores))
-        np.divide(curvature, self.frequencies[here], out=pull, where=self.omega[here] > 0)
-        values = np.concatenate([Z - model.bias[:, None], (target - constant).T]).astype(Z.dtype)
-        cells = np.concatenate([C, pull[None]]).astype(Z.dtype)
-        factors = np.concatenate([model.factors, directions], axis=1).astype(Z.dtype)
-        return solve_instances(factors, cells, weigh(cells, values), model.lambda_reg)
+        def fold(blocks: Iterator[Block], workspace: Workspace, extra: None) -> list[Any]:
+            parts = []
+            for block in blocks:
+                here = slice(block.start, block.stop)
+                known, factors = self.omega[here] > 0, Y[:, here]
+                C = model.weights(block, use_labels=True)
+                fold_ins = model.solve(model.linked(block.R, block.is_complete), C, workspace)
+                factors[:, ~known] = fold_ins[:, ~known]
+                if known.any():
+                    off = (factors - fold_ins)[:, known].T.astype(np.float64)
+                    C = C[:, known].astype(np.float64)
+                    systems = instance_systems(model.factors, C, model.lambda_reg)
+                    energy = (off * each_times(systems, off)).sum(axis=1)
+                    energy = float(self.frequencies[here][known] @ energy)
+                    own = fold_ins[:, known].astype(np.float64)
+                    parts.append((own, np.linalg.inv(systems), energy))
+            return parts
+
+        size = pass_block_size(data, len(model.factors))
+        parts = [part for run in passes.over(data, fold, size=size) for part in run]
+        known, d = self.omega > 0, len(model.factors)
+        inverses = [inverse for _, inverse, _ in parts]
+        if not all(np.array_equal(inverse, inverses[0]) for inverse in inverses):
+            counted = [(own.shape[1], d, d) for own, _, _ in parts]
+            pairs = zip(inverses, counted, strict=True)
+            inverses = [np.concatenate([np.broadcast_to(*pair) for pair in pairs])]
+        systems = LabelledSystems(
+            np.concatenate([np.empty((d, 0)), *(own for own, _, _ in parts)], axis=1),
+            inverses[0] if inverses else np.eye(d)[None],
+            self.labels[known],
+            self.omega[known],
+            self.frequencies[known],
+            self.loss,
+        )
+        return systems, sum(energy for _, _, energy in parts)
 
     def solve_classifiers(
         self, model: FactorModel, equations: ClassifierEquations, Y: np.ndarray
@@ -230,7 +285,8 @@ class Majorizer:
         """
         known, m = self.omega > 0, model.n_classifiers
         weights, Y = self._row_weights(model), Y[:, known].astype(np.float64)
-        scores = self._scores(model, Y)
+        directions, constants = self._score_map(model)
+        scores = as_scores(Y.T @ directions + constants)
         shift = self.aggregator.weights_ @ model.shift.reshape(m, -1)
         constant = np.atleast_1d(self.aggregator.intercept_) + shift
         if self.learns_bias:

@@ -184,6 +184,24 @@ def solve_instances(
     return solve_packed(gram, right_sides, ridge, workspace=workspace)
 
 
+def instance_systems(X: np.ndarray, C: np.ndarray, ridge: float) -> np.ndarray:
+    """Return X C Xᵀ + λI (n, d, d) of every instance, or (1, d, d) if all have the same weights.
+
+    Parameters
+    ----------
+    X : ndarray of shape (d, n_classifiers · k)
+    C : ndarray of shape (n_classifiers, n)
+    ridge : float
+    """
+    C = C[:, :1] if C.shape[1] and (C == C[:, :1]).all() else C
+    products = pair_products(X)
+    gram = products.reshape(len(products), len(C), -1).sum(axis=2) @ C
+    matrices = unpack(gram, len(X))
+    diagonals = np.einsum("ndd->nd", matrices)
+    diagonals += _visible_ridge(diagonals.T, ridge)[:, None]
+    return matrices
+
+
 def alike(C: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
     """Return which instances have the largest weight of every row of `C`, and those weights.
 

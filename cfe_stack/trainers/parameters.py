@@ -29,7 +29,7 @@ def check_flag(name: str, value: Any) -> None:
 def check_seed(value: Any) -> None:
     """Raise ValueError unless `value` can seed a random number generator."""
     try:
-        check_random_state(value)
+        check_random_state("a truth value" if isinstance(value, (bool, np.bool_)) else value)
     except ValueError as error:
         raise ValueError(
             f"random_state must be an integer in [0, 2**32), a RandomState or None, got {value!r}."

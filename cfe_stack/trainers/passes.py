@@ -26,7 +26,7 @@ AHEAD = 2
 """Runs per thread that are under way or wait to be collected."""
 LARGEST_BLOCK = 8192
 """Instances per block of a sweep, at most: beyond, calls cost nothing any more."""
-CACHE_SHARE = 8
+CACHE_SHARE = 16
 """A sweep's buffers may take so many times what plain reading keeps in the cache."""
 
 
@@ -45,7 +45,7 @@ def check_engine(n_jobs: Any, store: Any) -> None:
             "n_jobs must be None (as many threads as BLAS may use), a number of threads or −1 "
             f"(all processors), got {n_jobs!r}."
         )
-    if not (isinstance(store, bool) or store == "auto"):
+    if not (isinstance(store, bool) or str(store) == "auto"):
         raise ValueError(f"store_instance_factors must be a bool or 'auto', got {store!r}.")
 
 

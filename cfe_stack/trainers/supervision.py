@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from cfe_stack.blocks import labelled
 from cfe_stack.callers import users_line
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.losses import (
@@ -25,7 +26,8 @@ class Supervision:
 
     Parameters
     ----------
-    known : ndarray of shape (n_instances,), bool
+    n_instances : int
+    rows : ndarray of shape (n_known,), int
         Instances with a label and a positive sample weight.
     labels, weights : ndarray of shape (n_known,)
         Class codes, and class weight × sample weight × focal class factor.
@@ -40,7 +42,8 @@ class Supervision:
         The power of the class factors, or its schedule; True is the whole factor.
     """
 
-    known: np.ndarray
+    n_instances: int
+    rows: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
     rho: float
@@ -53,11 +56,10 @@ class Supervision:
     @classmethod
     def of(cls, trainer: Any, data: EnsembleData) -> Self:
         """Return the supervision of `data` by the parameters of `trainer`."""
-        known = data.labels >= 0
-        if data.sample_weight is not None:
-            known &= data.sample_weight > 0
+        rows = labelled(data.labels, data.sample_weight)
+        labels, frequencies = data.labels[rows].astype(np.int64), data.frequencies[rows]
         rho = float(trainer.rho)
-        if not known.any():
+        if not len(rows):
             if rho < 1:
                 warnings.warn(
                     "No instance has a label: rho acts as 1 (reconstruction only) and the "
@@ -68,42 +70,37 @@ class Supervision:
             rho = 1.0
         class_weight = trainer.class_weight if trainer.use_class_weights else None
         weights = instance_weights(
-            data.labels[known],
+            labels,
             data.n_classes,
             class_weight=class_weight,
-            sample_weight=None if data.sample_weight is None else data.sample_weight[known],
+            sample_weight=frequencies,
             focal_alpha=trainer.focal_alpha,
             classes=data.classes,
         )
-        if known.any() and not weights.sum() > 0:
+        if len(rows) and not weights.sum() > 0:
             raise ValueError(
                 f"class_weight {trainer.class_weight!r} with focal_alpha {trainer.focal_alpha!r} "
                 "gives every labelled instance the weight 0; at least one class that is present "
                 "needs a positive weight."
             )
         return cls(
-            known,
-            data.labels[known],
+            data.n_instances,
+            rows,
+            labels,
             weights,
             rho,
             trainer.focal_gamma,
             trainer.focal_delta,
             trainer.focal_gradient,
-            class_weights(
-                data.labels[known],
-                data.frequencies[known],
-                data.n_classes,
-                class_weight,
-                data.classes,
-            ),
+            class_weights(labels, frequencies, data.n_classes, class_weight, data.classes),
             trainer.use_class_weights,
         )
 
     @cached_property
     def omega(self) -> np.ndarray:
         """Weights of all instances (n_instances,), 0 where nothing is known."""
-        omega = np.zeros(len(self.known))
-        omega[self.known] = self.weights
+        omega = np.zeros(self.n_instances)
+        omega[self.rows] = self.weights
         return omega
 
     @property
@@ -128,6 +125,6 @@ class Supervision:
 
     def intercept(self, n_classes: int, init_prior: bool) -> float | np.ndarray:
         """Return the intercept to start from."""
-        if init_prior and self.known.any():
+        if init_prior and len(self.rows):
             return prior_log_odds(self.labels, self.weights_at(0.0), n_classes)
         return 0.0 if n_classes == 2 else np.zeros(n_classes)

@@ -1,6 +1,6 @@
 """What one pass over the data leaves behind: sums, from which the next update is solved."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -162,16 +162,16 @@ class SweepStep:
         The classifier factors to solve with.
     learns_bias : bool
         Whether the classifiers' last factor is a bias.
-    solve : callable, default=None
-        Solves the instance factors of a block in place of the model's fold-in.
     Y : ndarray of shape (latent_dim, n_instances), default=None
         Where all instance factors are kept, if they are.
+    solved : bool, default=False
+        Whether `Y` holds the instance factors, so that there is nothing to solve.
     """
 
     model: FactorModel
     learns_bias: bool
-    solve: Callable[[Block, np.ndarray, np.ndarray], np.ndarray] | None = None
     Y: np.ndarray | None = None
+    solved: bool = False
 
     def __call__(self, blocks: Iterator[Block], workspace: Workspace, start: Any = None) -> Sweep:
         """Return the sums over `blocks`.
@@ -191,12 +191,12 @@ class SweepStep:
             if start is not None:
                 size = block.stop - block.start
                 factors, done = start[:, done : done + size], done + size
-            elif self.solve is None:
-                factors = model.solve(Z, C, workspace)
+            elif self.Y is not None and self.solved:
+                factors = self.Y[:, block.start : block.stop]
             else:
-                factors = self.solve(block, Z, C)
+                factors = model.solve(Z, C, workspace)
             passed.add(model, block, Z, C, factors, workspace)
-            if self.Y is not None:
+            if self.Y is not None and not self.solved:
                 self.Y[:, block.start : block.stop] = factors
             known = (block.labels >= 0) & (block.sample_weight > 0)
             if known.any():

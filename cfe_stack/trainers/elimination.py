@@ -1,0 +1,263 @@
+r"""The aggregator at its best together with the instance factors, at given classifier factors.
+
+With known classifiers an instance factor is a function of the aggregator. In units in which
+squared errors of cells have their weights, the best factor of a labelled instance lowers
+
+.. math:: (y - y_0)^T G (y - y_0) + 2 \kappa\, \ell(A^T y + c),
+
+with its label-free fold-in y₀, its normal equations G, and directions A and constants c of the
+scores. It is y₀ − G⁻¹ A u, where u = κ ∇ℓ at the scores s₀ − V u with V = Aᵀ G⁻¹ A: as many
+unknowns as an instance has scores. What is left depends on the aggregator alone, and its gradient
+is that at fixed factors (variable projection [1]_). Moving aggregator and factors in turn creeps
+instead: each is held where it is by the other, the more so the larger the weights.
+
+References
+----------
+.. [1] G. Golub, V. Pereyra, "The Differentiation of Pseudo-Inverses and Nonlinear Least Squares
+   Problems Whose Variables Separate", SIAM Journal on Numerical Analysis 1973.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from scipy.optimize import minimize
+
+from cfe_stack.losses import FocalLoss, margin_directions, margins
+
+MOST_STEPS = 50
+MOST_HALVINGS = 30
+ENOUGH = 1e-10
+"""Largest residual of u, relative to κ."""
+AGGREGATOR_STEPS = 10
+"""Steps of L-BFGS per sweep; after more of them the next classifiers would undo the rest."""
+ROUNDING = 1e-12
+TINY = np.finfo(float).tiny
+
+
+def loss_gradient(scores: np.ndarray, labels: np.ndarray, loss: FocalLoss) -> np.ndarray:
+    """Return the derivative of the loss in the scores, of the shape of `scores`."""
+    slope = loss.derivative(margins(scores, labels))
+    directions = margin_directions(scores, labels)
+    return slope * directions if scores.ndim < 2 else slope[:, None] * directions
+
+
+def as_scores(columns: np.ndarray) -> np.ndarray:
+    """Return scores (n,) or (n, K) of their columns (n, 1) or (n, K)."""
+    return columns[:, 0] if columns.shape[1] == 1 else columns
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """What labelled instances are at for given directions and constants of the scores.
+
+    Parameters
+    ----------
+    objective : float
+        What the labels add to the squared errors and ridges of the fold-ins.
+    in_directions, in_constants : ndarray of shape (latent_dim, k) and (k,)
+        Its gradient.
+    factors : ndarray of shape (latent_dim, n)
+    """
+
+    objective: float
+    in_directions: np.ndarray
+    in_constants: np.ndarray
+    factors: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledSystems:
+    """Labelled instances, with factors that follow the scores' directions.
+
+    Parameters
+    ----------
+    fold_ins : ndarray of shape (latent_dim, n)
+        Label-free factors y₀.
+    inverses : ndarray of shape (n, latent_dim, latent_dim) or (1, latent_dim, latent_dim)
+        G⁻¹ of every instance, or of all.
+    labels : ndarray of shape (n,)
+        Class codes.
+    omega, frequencies : ndarray of shape (n,)
+        Weights of the loss and of everything else; their ratio is κ.
+    loss : FocalLoss
+    """
+
+    fold_ins: np.ndarray
+    inverses: np.ndarray
+    labels: np.ndarray
+    omega: np.ndarray
+    frequencies: np.ndarray
+    loss: FocalLoss
+
+    def losses(self, columns: np.ndarray) -> float:
+        """Return 2 Σ ω ℓ at scores (n, k)."""
+        values = self.loss.value(margins(as_scores(columns), self.labels))
+        return float(2 * self.omega @ values)
+
+    def settled(self, directions: np.ndarray, constants: np.ndarray) -> Settled:
+        """Return the best factors, and how good they are.
+
+        Parameters
+        ----------
+        directions, constants : ndarray of shape (latent_dim, k) and (k,)
+            Of the scores; k is 1 for two classes, and the number of classes for more.
+        """
+        d, k = directions.shape
+        moves = (self.inverses.reshape(-1, d) @ directions).reshape(-1, d, k)
+        V = np.matmul(directions.T, moves)
+        free = self.fold_ins.T @ directions + constants
+        u = solve_pulls(free, V, self.labels, self.omega / self.frequencies, self.loss)
+        moved = each_times(V, u)
+        columns = free - moved
+        slope = 2 * self.omega[:, None] * _gradient(columns, self.labels, self.loss)
+        factors = self.fold_ins - each_times(moves, u).T
+        objective = float(self.frequencies @ (u * moved).sum(axis=1)) + self.losses(columns)
+        return Settled(objective, factors @ slope, slope.sum(axis=0), factors)
+
+    def best(
+        self, directions: np.ndarray, constants: np.ndarray, basis: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return a step of the directions in a basis, and constants, that lower the objective.
+
+        Parameters
+        ----------
+        directions, constants : ndarray of shape (latent_dim, k) and (k,)
+            To start from.
+        basis : ndarray of shape (latent_dim · k, r)
+            Orthonormal columns: where the raveled directions may go.
+
+        Returns
+        -------
+        step : ndarray of shape (r,)
+        constants : ndarray of shape (k,)
+        """
+        r = basis.shape[1]
+
+        def value(point: np.ndarray) -> tuple[float, np.ndarray]:
+            moved = directions + (basis @ point[:r]).reshape(directions.shape)
+            here = self.settled(moved, point[r:])
+            gradient = [basis.T @ here.in_directions.ravel(), here.in_constants]
+            return here.objective, np.concatenate(gradient)
+
+        start = np.concatenate([np.zeros(r), constants])
+        options = {"maxiter": AGGREGATOR_STEPS, "gtol": 0.0}
+        found = minimize(value, start, jac=True, method="L-BFGS-B", options=options)
+        return found.x[:r], found.x[r:]
+
+
+def each_times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return products (n, j) of matrices (n, j, k), or (1, j, k) for all, and vectors (n, k)."""
+    if len(matrices) == 1:
+        return vectors @ matrices[0].T
+    return np.einsum("njk,nk->nj", matrices, vectors)
+
+
+def _gradient(columns: np.ndarray, labels: np.ndarray, loss: FocalLoss) -> np.ndarray:
+    return loss_gradient(as_scores(columns), labels, loss).reshape(columns.shape)
+
+
+def solve_pulls(
+    free: np.ndarray, V: np.ndarray, labels: np.ndarray, kappa: np.ndarray, loss: FocalLoss
+) -> np.ndarray:
+    r"""Return u (n, k) = κ ∇ℓ(s₀ − V u) by Newton's method.
+
+    Parameters
+    ----------
+    free : ndarray of shape (n, k)
+        Scores s₀ that nothing pulls.
+    V : ndarray of shape (n, k, k) or (1, k, k)
+        Positive semidefinite.
+    labels, kappa : ndarray of shape (n,)
+    loss : FocalLoss
+
+    Notes
+    -----
+    It lowers :math:`u^T V u + 2 \kappa\, \ell(s_0 - V u)`. The start is at a margin of
+    max(0, μ₀, log(κ v / 2 (log(1 + κ v) + |μ₀|))) along the margin's gradient, v the length of that
+    under V. For the logistic loss of two classes it lies below the solution, and all steps do, so
+    that there are few and none overshoots.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cfe_stack.losses import FocalLoss
+    >>> from cfe_stack.trainers.elimination import solve_pulls
+    >>> free, V = np.array([[0.5]]), np.array([[[3.0]]])
+    >>> u = solve_pulls(free, V, np.array([1]), np.array([2.0]), FocalLoss())
+    >>> score = free - 3 * u
+    >>> bool(np.isclose(u, -2 / (1 + np.exp(score)))[0, 0])
+    True
+    """
+    k = free.shape[1]
+    V = np.broadcast_to(V, (len(free), k, k))
+    D = margin_directions(as_scores(free), labels).reshape(free.shape)
+    v = np.maximum((D * each_times(V, D)).sum(axis=1), TINY)
+    margin = margins(as_scores(free), labels)
+    start = np.log(kappa * v / (2 * (np.log1p(kappa * v) + np.abs(margin))) + TINY)
+    start = np.maximum(start, np.maximum(margin, 0.0))
+    u = -D * ((start - margin) / v)[:, None]
+    pulls = _Pulls(free, V, labels, kappa, loss)
+    left = np.arange(len(free))
+    for _ in range(MOST_STEPS):
+        step, going = pulls.step(u[left])
+        left, pulls = left[going], pulls.of(going)
+        if not left.size:
+            break
+        u[left] += pulls.shortened(u[left], step[going])
+    return u
+
+
+@dataclass(frozen=True, eq=False)
+class _Pulls:
+    """Instances whose u is sought, see :func:`solve_pulls`."""
+
+    free: np.ndarray
+    V: np.ndarray
+    labels: np.ndarray
+    kappa: np.ndarray
+    loss: FocalLoss
+
+    def of(self, rows: np.ndarray) -> Self:
+        """Return some of the instances."""
+        if rows.all():
+            return self
+        return type(self)(
+            self.free[rows], self.V[rows], self.labels[rows], self.kappa[rows], self.loss
+        )
+
+    def value(self, u: np.ndarray) -> np.ndarray:
+        """Return what u lowers."""
+        moved = each_times(self.V, u)
+        margin = margins(as_scores(self.free - moved), self.labels)
+        return (u * moved).sum(axis=1) + 2 * self.kappa * self.loss.value(margin)
+
+    def step(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return Newton steps (n, k), and which instances need one."""
+        k, kappa = u.shape[1], self.kappa[:, None]
+        scores = as_scores(self.free - each_times(self.V, u))
+        margin = margins(scores, self.labels)
+        slope, curvature = self.loss.derivative(margin), self.loss.curvature(margin)
+        D = margin_directions(scores, self.labels).reshape(u.shape)
+        residual = kappa * slope[:, None] * D - u
+        going = np.abs(residual).max(axis=1) > ENOUGH * self.kappa
+        # second derivatives of the loss, without what makes those of a focal loss indefinite
+        hessians = (curvature[:, None] * D)[:, :, None] * D[:, None, :]
+        if k == 1:
+            return residual / (1 + kappa * hessians[:, 0] * self.V[:, 0]), going
+        others = np.where(D > 0, 0.0, -D)
+        spread = others[:, :, None] * (np.eye(k) - others[:, None, :])
+        hessians -= slope[:, None, None] * spread
+        matrices = np.eye(k) + kappa[:, None] * np.matmul(hessians, self.V)
+        return np.linalg.solve(matrices, residual[:, :, None])[:, :, 0], going
+
+    def shortened(self, u: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """Return the steps, halved until none raises what u lowers."""
+        highest = self.value(u)
+        highest = highest + ROUNDING * np.abs(highest)
+        for _ in range(MOST_HALVINGS):
+            higher = self.value(u + step) > highest
+            if not higher.any():
+                break
+            step[higher] /= 2
+        return step
