@@ -6,20 +6,14 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import ClassifierMixin, TransformerMixin
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.base import ClassifierMixin, TransformerMixin, clone
 from sklearn.utils import Bunch, Tags, get_tags
-from sklearn.utils.metadata_routing import (
-    MetadataRouter,
-    MethodMapping,
-    _routing_enabled,
-    process_routing,
-)
+from sklearn.utils.metadata_routing import MetadataRouter, _routing_enabled
 from sklearn.utils.metaestimators import _BaseComposition, available_if
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack.adapters.cache import FoldCache
-from cfe_stack.adapters.early_stopping import EarlyStopping
+from cfe_stack.adapters.early_stopping import EarlyStopping, fresh_copy
 from cfe_stack.adapters.learners import check_estimators
 from cfe_stack.adapters.out_of_fold import collect_out_of_fold
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData
@@ -37,6 +31,7 @@ from cfe_stack.stack_columns import (
     tell_final_estimator,
     with_passthrough,
 )
+from cfe_stack.stack_metadata import metadata_router, routed_metadata
 
 
 def _final_has(method: str) -> Any:
@@ -183,7 +178,14 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
         return self
 
     def __sklearn_clone__(self) -> Self:
-        copy = super().__sklearn_clone__()
+        try:
+            copy = super().__sklearn_clone__()
+        except RuntimeError:
+            # CatBoost hands out copies of some of its parameters, which clone takes for a fault
+            params = self.get_params(deep=False)
+            bases = [(n, e if isinstance(e, str) else fresh_copy(e)) for n, e in self.estimators]
+            others = {n: clone(v, safe=False) for n, v in params.items() if n != "estimators"}
+            copy = type(self)(bases, **others)
         copy._shared = self._collections()
         return copy
 
@@ -205,16 +207,7 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Return where `sample_weight`, `groups` and other arguments of `fit` go."""
-        router = MetadataRouter(owner=self)
-        fits = MethodMapping().add(caller="fit", callee="fit")
-        router.add(**dict(check_estimators(self.estimators)), method_mapping=fits)
-        router.add(final_estimator_=self._final(), method_mapping=fits)
-        # a number means folds that keep groups together
-        splitter = self.cv if hasattr(self.cv, "split") else StratifiedGroupKFold()
-        if hasattr(splitter, "get_metadata_routing"):
-            splits = MethodMapping().add(caller="fit", callee="split")
-            router.add(splitter=splitter, method_mapping=splits)
-        return router
+        return metadata_router(self, self._final())
 
     @unchanged_if_cut_short("_shared")
     @reports_to_callbacks
@@ -246,7 +239,7 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
         self._validate_names([name for name, _ in check_estimators(self.estimators)])
         final = copy_of_final(self._final())
         check_features(self, X, reset=True)
-        routed = self._route(sample_weight, groups, fit_params)
+        routed = routed_metadata(self, final, sample_weight, groups, fit_params)
         data = self._collect(X, y, routed)
         self.ensemble_data_, self.classes_ = data, data.classes
         self._fitted: Mapping[str, Any] = data.fold_models if self.refit == "bag" else data.models
@@ -268,29 +261,6 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
         final = CFEnsembleClassifier()
         routed = _routing_enabled()
         return final.set_fit_request(sample_weight=True, groups=True) if routed else final
-
-    def _route(self, sample_weight: Any, groups: Any, fit_params: dict[str, Any]) -> Bunch:
-        """Return what goes to every base learner, the splitter and the final estimator."""
-        given = {"sample_weight": sample_weight, "groups": groups}
-        present = {name: value for name, value in given.items() if value is not None}
-        if _routing_enabled():
-            routed = process_routing(self, "fit", **present, **fit_params)
-            names = [name for name, _ in check_estimators(self.estimators)]
-            splitter = routed.get("splitter", Bunch(split={})).split
-            return Bunch(
-                learners={name: routed[name].fit for name in names},
-                final_estimator_=routed.final_estimator_,
-                sample_weight=None,
-                groups=splitter.get("groups", groups),
-            )
-        final = self._final()
-        taken = {name: v for name, v in present.items() if has_fit_parameter(final, name)}
-        return Bunch(
-            learners=fit_params,
-            final_estimator_=Bunch(fit=taken),
-            sample_weight=sample_weight,
-            groups=groups,
-        )
 
     def _collect(self, X: Any, y: Any, routed: Bunch) -> OutOfFoldData:
         names = ("cv", "stack_method", "refit", "on_error", "early_stopping", "time_limit")

@@ -35,7 +35,7 @@ FLOORS = {
         "advice", "blend_command", "compare_command", "comparison", "comparison_plots",
         "comparison_problems", "comparison_result", "comparison_run", "comparison_scores",
         "comparison_verdict", "contenders", "demo", "dynamic_selection", "leakage", "optimism",
-        "report", "stack_columns", "stacking", "submission", "whole_stacks",
+        "report", "stack_columns", "stack_metadata", "stacking", "submission", "whole_stacks",
     },
     "command line": {"cli"},
     "entry": {"__main__"},

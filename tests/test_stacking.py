@@ -345,3 +345,35 @@ def test_a_class_whose_rows_all_have_weight_0_is_kept_and_gets_nothing(aggregato
         nothing = stack.final_estimator_.predict_proba(P)
     expected = [np.mean(y[y != "b"] == label) for label in "abc"]
     np.testing.assert_allclose(nothing, [expected, expected], atol=1e-12)
+
+
+def test_a_stack_whose_learner_scikit_learn_cannot_clone_is_cloned():
+    class Copying(DecisionTreeClassifier):
+        """Hands out copies of a parameter, as CatBoost does."""
+
+        def __init__(self, features=(), max_depth=None):
+            super().__init__(max_depth=max_depth)
+            self.features = list(features)
+
+    stack = Stack([("tree", Copying(["a"], 2)), ("none", "drop")], FAST, cv=3)
+    copy = clone(stack)
+    assert copy.get_params()["tree__features"] == ["a"]
+    assert copy.get_params()["none"] == "drop"
+    assert copy.get_params()["tree"] is not stack.get_params()["tree"]
+    assert copy.final_estimator is not FAST
+
+
+def test_early_stopping_in_a_pipeline_follows_metadata_routing():
+    xgboost = pytest.importorskip("xgboost")
+    X, y, T, _ = problem()
+    weights = np.linspace(1, 5, len(y))
+    booster = xgboost.XGBClassifier(n_estimators=20, n_jobs=1)
+    plain = Stack([("it", make_pipeline(StandardScaler(), booster))], FAST, early_stopping=3)
+    expected = plain.fit(X, y, it__xgbclassifier__sample_weight=weights).ensemble_data_
+    with sklearn.config_context(enable_metadata_routing=True):
+        asking = booster.__class__(**booster.get_params()).set_fit_request(sample_weight=True)
+        silent = StandardScaler().set_fit_request(sample_weight=False)
+        stack = Stack([("it", make_pipeline(silent, asking))], early_stopping=3)
+        found = stack.fit(X, y, sample_weight=weights).ensemble_data_
+    assert found.failures == ()
+    np.testing.assert_array_equal(found.R, expected.R)

@@ -121,6 +121,15 @@ def test_a_lost_worker_ends_everything_where_errors_do():
     assert "with memory= finished fits are kept" in error.value.__notes__[0]
 
 
+def test_a_backend_that_takes_no_task_is_an_error(monkeypatch):
+    def refuse(self, *args, **options):
+        raise OSError("no room for a pool")
+
+    monkeypatch.setattr("cfe_stack.adapters.task_queue.Parallel.__call__", refuse)
+    with parallel_config(backend="threading"), pytest.raises(OSError, match="no room"):
+        list(run(Running(), 3, tasks()))
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

@@ -10,8 +10,10 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+from sklearn import get_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import process_routing
 
 from cfe_stack.adapters.learners import weight_argument
 from cfe_stack.extras import import_extra
@@ -165,12 +167,16 @@ def fit_stopping(
     if not isinstance(estimator, Pipeline):
         return _fit_last(estimator, train, validation, rounds, fit_params)
     name, last = estimator.steps[-1]
-    prefix = f"{name}__"
-    own = {k.removeprefix(prefix): v for k, v in fit_params.items() if k.startswith(prefix)}
-    others = {k: v for k, v in fit_params.items() if not k.startswith(prefix)}
-    fitted_steps = []
-    if len(estimator.steps) > 1:
-        head = estimator[:-1]
+    head, fitted_steps = estimator[:-1], []
+    if get_config()["enable_metadata_routing"]:
+        own = process_routing(estimator, "fit", **fit_params)[name].fit
+        wanted = head.get_metadata_routing().consumes("fit_transform", fit_params)
+        others = {k: v for k, v in fit_params.items() if k in wanted}
+    else:
+        prefix = f"{name}__"
+        own = {k.removeprefix(prefix): v for k, v in fit_params.items() if k.startswith(prefix)}
+        others = {k: v for k, v in fit_params.items() if not k.startswith(prefix)}
+    if head.steps:
         X = head.fit_transform(X, y, **others)
         X_stop = head.transform(X_stop)
         fitted_steps = head.steps

@@ -182,7 +182,8 @@ def _outcomes(
         except NoWorkersError:
             raise
         except Exception as error:
-            if not forgiving:
+            # a backend that fails before it takes a task would fail again
+            if not (forgiving and queue.running):
                 if isinstance(error, BrokenExecutor):
                     error.add_note(LOST_WORKER)
                 raise
