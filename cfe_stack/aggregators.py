@@ -58,7 +58,8 @@ def classifiers_last(values: np.ndarray) -> np.ndarray:
 
 def held(features: Any) -> Any:
     """Return features as one array where that is small; otherwise what gives them in slices."""
-    return features[:] if len(features) * features[:1].size <= HELD_CELLS else features
+    small = len(features) * features[:1].size <= HELD_CELLS
+    return np.ascontiguousarray(features[:]) if small else features
 
 
 class MeanAggregator:

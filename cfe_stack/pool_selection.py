@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from cfe_stack.calibration import Calibration, calibrate
 from cfe_stack.folds import content_keys, rounded, seen_from_own_class
@@ -21,7 +22,9 @@ from cfe_stack.threads import each
 
 SECOND_LEVEL_PRIOR = 10.0
 """Strength, in observations, of the pull of the families' coefficients towards equal shares."""
-
+STRENGTH_PRIOR = 0.5
+"""Grid points have prior shares in proportion to their strengths to this power: where few rows
+decide, strong penalties are the safer ones."""
 
 MANY_ROWS = 10_000
 """Beyond this many rows, strengths and families are selected on so many of them.
@@ -155,7 +158,11 @@ def mean_loss(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> fl
 
 
 def path_weights(
-    scores: np.ndarray, labels: np.ndarray, weights: np.ndarray, scorer: Scorer | None
+    scores: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    scorer: Scorer | None,
+    prior: np.ndarray,
 ) -> np.ndarray:
     """Return the share of every grid point: by its out-of-fold loss, or all for the best score.
 
@@ -165,16 +172,34 @@ def path_weights(
     labels, weights : ndarray of shape (n,)
     scorer : callable or None
         None for the log-loss.
+    prior : ndarray of shape (n_points,)
+        Logarithms of prior shares, up to a constant; not for a scorer.
     """
     if scorer is not None:
         values = [mean_score(scorer, one, labels, weights) for one in scores]
         return np.eye(len(scores))[int(np.argmax(values))]
-    losses = np.array([mean_loss(one, labels, weights) for one in scores])
-    return np.exp(losses.min() - losses)
+    return softmax(prior - [mean_loss(one, labels, weights) for one in scores])
+
+
+def strength_prior(family: Family | LinearFamily, power: float = STRENGTH_PRIOR) -> np.ndarray:
+    """Return logarithms of the prior shares of a family's grid points, up to a constant.
+
+    Examples
+    --------
+    >>> from cfe_stack.pool_selection import strength_prior
+    >>> from cfe_stack.pools import Family
+    >>> strength_prior(Family("log_pool", (100.0, 1.0))).round(2)
+    array([2.3, 0. ])
+    """
+    strengths = np.reshape(family.grid, (len(family.grid), -1))
+    return power * np.log(np.where(strengths > 0, strengths, 1.0)).sum(axis=1)
 
 
 def select_pool(
-    training: PoolTraining, folds: np.ndarray, scorer: Scorer | None = None
+    training: PoolTraining,
+    folds: np.ndarray,
+    scorer: Scorer | None = None,
+    prior_power: float = STRENGTH_PRIOR,
 ) -> SelectedPool:
     """Fit every family along its path and combine them.
 
@@ -185,6 +210,8 @@ def select_pool(
         Inner folds of every row.
     scorer : callable, default=None
         What grid points are chosen by; None averages them by their log-loss.
+    prior_power : float, default=STRENGTH_PRIOR
+        0 for equal prior shares of all grid points.
 
     Returns
     -------
@@ -196,8 +223,9 @@ def select_pool(
     labels, weights = training.labels[rows], training.frequencies[rows] * scale
     path_shares, averaged, cv_scores = {}, [], {}
     out_of_fold = training.out_of_fold(rows, scale, folds[:, rows])
-    for name, scores in zip(names, out_of_fold, strict=True):
-        shares = path_weights(scores, labels, weights, scorer)
+    for family, scores in zip(training.families, out_of_fold, strict=True):
+        name = family.name
+        shares = path_weights(scores, labels, weights, scorer, strength_prior(family, prior_power))
         if len(rows) < len(training.labels):
             shares[shares < NEGLIGIBLE_SHARE * shares.sum()] = 0.0
         path_shares[name] = shares / shares.sum()

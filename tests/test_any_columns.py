@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from test_properties import FIXED, check_probabilities
+from test_properties import FIXED, TIMES, check_probabilities
 
 from cfe_stack import CFEnsembleClassifier
 from cfe_stack.layout import LAYOUTS
@@ -57,7 +57,7 @@ def tables(draw):
     return np.where(holes, np.nan, P), codes
 
 
-@settings(FIXED, max_examples=80)
+@settings(FIXED, max_examples=80 * TIMES)
 @given(
     made=tables(),
     container=st.sampled_from(sorted(CONTAINERS)),

@@ -61,3 +61,18 @@ def test_failures_are_not_stored(tmp_path):
             data = collect_out_of_fold(bases, marked, Y, cv=cv, memory=tmp_path, refit=None)
         assert np.isnan(data.R[1]).any(axis=1).sum() == 50
     assert len(list(tmp_path.rglob("*.npz"))) == 3 + 2
+
+
+class Complaining(Misbehaving):
+    def fit(self, X, y, sample_weight=None):
+        raise ValueError(f"the mean is {X.mean()}")
+
+
+def test_a_learner_with_a_reason_for_every_fold_gets_one_warning():
+    bases = [("fine", CountedTree()), ("bad", Complaining())]
+    with pytest.warns(FailedLearnerWarning) as caught:
+        data = collect_out_of_fold(bases, X, Y, cv=3, refit=None)
+    (warning,) = caught
+    assert str(warning.message).startswith("The learner 'bad' failed in fold 0, fold 1, fold 2, ")
+    assert str(warning.message).endswith(" (2 other reason(s): see `failures`)")
+    assert len({failure.reason for failure in data.failures}) == 3

@@ -10,6 +10,7 @@ from sklearn.ensemble import (
 )
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -111,6 +112,7 @@ def test_weights_go_through_those_that_hand_their_arguments_on():
         assert not accepts_weights(VotingClassifier([bayes, other]))
     assert not accepts_weights(StackingClassifier([bayes], KNeighborsClassifier()))
     assert not accepts_weights(GridSearchCV(KNeighborsClassifier(), {}))
+    assert not accepts_weights(OneVsRestClassifier(GaussianNB()))
 
 
 def test_the_first_method_there_is_is_stacked():

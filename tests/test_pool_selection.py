@@ -61,7 +61,8 @@ def test_the_steps_are_those_of_the_method(n_classes, folds):
     for family in ALL:
         scores = np.stack([out_of_fold(family, *data, once) for once in folds], axis=1)
         losses = [np.mean([plain_loss(s, labels, weights) for s in point]) for point in scores]
-        shares = np.exp(-(np.array(losses) - np.min(losses)))
+        strengths = np.array([weight * (gate or 1.0) for weight, gate in family.grid])
+        shares = np.sqrt(strengths) * np.exp(-(np.array(losses) - np.min(losses)))
         shares /= shares.sum()
         np.testing.assert_allclose(chosen.path_shares[family.name], shares, atol=1e-8)
         averaged.append(np.tensordot(shares, scores, axes=1))

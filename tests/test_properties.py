@@ -1,5 +1,6 @@
 """Any matrix: valid probabilities, or an error that is documented; never a changed input."""
 
+import os
 import warnings
 
 import numpy as np
@@ -14,11 +15,13 @@ from cfe_stack import CFEnsembleClassifier, CFEnsembleTrainer, EnsembleData
 from cfe_stack.confidence import STRATEGIES
 from cfe_stack.final_aggregators import FINAL_AGGREGATORS
 
+# PROPERTY_EXAMPLES=10 draws ten times as many examples, others in every run
+TIMES = int(os.environ.get("PROPERTY_EXAMPLES", "1"))
 # the same examples every time: a test that fails by chance helps nobody
 FIXED = settings(
-    derandomize=True,
+    derandomize=TIMES == 1,
     deadline=None,
-    max_examples=40,
+    max_examples=40 * TIMES,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 SIZES = st.sampled_from([1, 2, 3, 7, 30, 100, 300])
@@ -61,11 +64,15 @@ def _saturated(R, rng):
 
 
 @st.composite
-def matrices(draw):
-    """Draw an ensemble matrix with labels: (R, codes)."""
-    m, n, n_classes = draw(SIZES), draw(ROWS), draw(CLASSES)
+def matrices(draw, largest=40_000, most_learners=300, most_classes=30):
+    """Draw an ensemble matrix of about so many cells at most with labels: (R, codes)."""
+    m, n, n_classes = (
+        draw(SIZES.filter(lambda m: m <= most_learners)),
+        draw(ROWS),
+        draw(CLASSES.filter(lambda k: k <= most_classes)),
+    )
     # no more cells than a test can wait for
-    n = max(min(n, 40_000 // (m * n_classes)), n_classes)
+    n = max(min(n, largest // (m * n_classes)), n_classes)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     rate = draw(st.sampled_from([0.5, 0.02, 1e-4]))
     if n_classes == 2:

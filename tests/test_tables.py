@@ -45,6 +45,20 @@ def test_an_unnamed_first_column_is_the_index_that_pandas_wrote(tmp_path):
     assert [key(i) for i in table.ids] == ["5", "9"]
 
 
+@pytest.mark.parametrize("id_column", [None, "id"])
+def test_an_index_beside_an_id_is_left_out(tmp_path, id_column):
+    (tmp_path / "a.csv").write_text(",id,p\n0,7,0.2\n1,8,0.3\n")
+    table = read_table(tmp_path / "a.csv", "a", id_column)
+    assert table.id_column == "id"
+    assert list(table.columns) == ["id", "p"]
+
+
+def test_another_separator_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("id;p\n7;0,2\n")
+    with pytest.raises(ValueError, match="a.csv: the first line is 'id;p'; columns must be separ"):
+        read_table(tmp_path / "a.csv", "a")
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
     (tmp_path / "a.csv").write_text("id,p\n1,0.5\n", encoding="utf-8-sig")
     assert read_table(tmp_path / "a.csv", "a").id_column == "id"

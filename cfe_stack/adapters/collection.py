@@ -286,14 +286,16 @@ class Collection:
 
     def _warn(self, start: int = 0) -> None:
         """Name failed fits and what could not be stored, each once."""
-        grouped: dict[tuple[str, str], list[int]] = {}
+        grouped: dict[str, list[Failure]] = {}
         for failure in self.failures[start:]:
-            grouped.setdefault((failure.learner, failure.reason), []).append(failure.fold)
-        for (name, reason), folds in grouped.items():
-            where = [describe(Task(0, fold)) for fold in sorted(folds)]
+            grouped.setdefault(failure.learner, []).append(failure)
+        for name, failed in grouped.items():
+            where = ", ".join(describe(Task(0, fold)) for fold in sorted(f.fold for f in failed))
+            reasons = list(dict.fromkeys(failure.reason for failure in failed))
+            more = f" ({len(reasons) - 1} other reason(s): see `failures`)" if reasons[1:] else ""
             warnings.warn(
-                f"The learner {name!r} failed in {', '.join(where)}, and its predictions there are "
-                f"missing: {reason}",
+                f"The learner {name!r} failed in {where}, and its predictions there are missing: "
+                f"{reasons[0]}{more}",
                 FailedLearnerWarning,
                 stacklevel=users_line(),
             )

@@ -1,6 +1,5 @@
 """What learners need and what they return: labels, threads, weights, columns aligned by class."""
 
-import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -8,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn import get_config
 from sklearn.base import is_regressor
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
@@ -122,15 +122,17 @@ def accepts_weights(estimator: Any) -> bool:
 
 
 def _takes_weights(learner: Any) -> bool:
-    """Return whether fit takes weights, or hands all arguments on to learners that do."""
+    """Return whether fit takes weights, or hands them on to learners that all do."""
     if has_fit_parameter(learner, "sample_weight"):
         return True
-    parameters = inspect.signature(learner.fit).parameters.values()
-    hands_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    inner = [getattr(learner, name, None) for name in ("estimator", "final_estimator")]
-    inner += [e for _, e in getattr(learner, "estimators", None) or () if e != "drop"]
-    inner = [e for e in inner if e is not None]
-    return hands_on and bool(inner) and all(map(_takes_weights, inner))
+    if isinstance(learner, (GridSearchCV, RandomizedSearchCV)):
+        return _takes_weights(learner.estimator)
+    if package_of(learner) == "sklearn" and hasattr(learner, "estimators"):
+        # votes and stacks; other learners of scikit-learn refuse arguments that they do not name
+        inner = [e for _, e in learner.estimators if e != "drop"]
+        final = getattr(learner, "final_estimator", None)
+        return all(map(_takes_weights, inner if final is None else [*inner, final]))
+    return False
 
 
 def weight_argument(estimator: Any) -> str:

@@ -253,7 +253,8 @@ def _check_folds(folds: Sequence[tuple[Table, np.ndarray]], rows: Rows, column: 
     for table, place in folds[1:]:
         ours: dict[Any, Any] = {}
         theirs: dict[Any, Any] = {}
-        for row, (a, b) in enumerate(zip(reference[place], table.columns[column], strict=True)):
+        given = table.columns[column].tolist()
+        for row, (a, b) in enumerate(zip(reference[place], given, strict=True)):
             if a is None:
                 continue
             if ours.setdefault(a, b) != b or theirs.setdefault(b, a) != a:

@@ -102,7 +102,7 @@ def read_table(source: Any, name: str, id_column: str | None = None) -> Table:
         What to call it in messages where it is no file.
     id_column : str, default=None
         Column that identifies a row. None takes the one that is called id, row_id, index or key,
-        in upper or lower case, and positions where there is none.
+        in upper or lower case, and positions where there is none. An index beside is left out.
 
     Raises
     ------
@@ -138,6 +138,9 @@ def read_table(source: Any, name: str, id_column: str | None = None) -> Table:
     if len(lengths) != 1:
         raise ValueError(f"{name}: columns must have one length; got {sorted(lengths)}.")
     found = _find_id_column(list(columns), id_column, name)
+    if found is not None:
+        # what pandas numbers rows with is saved beside their names more often than not
+        columns = {c: values for c, values in columns.items() if c == found or not _is_index(c)}
     table = Table(name, columns, found)
     if table.ids is not None:
         _check_ids(table)
@@ -153,8 +156,14 @@ def _find_id_column(columns: Sequence[Column], wanted: str | None, name: str) ->
         return wanted
     found = [column for column in columns if str(column).lower() in ID_NAMES]
     if len(found) > 1:
+        found = [column for column in found if not _is_index(column)]
+    if len(found) > 1:
         raise ValueError(f"{name}: {found} could all be the id column; say which one it is.")
     return found[0] if found else None
+
+
+def _is_index(column: Column) -> bool:
+    return str(column).lower() == "index"
 
 
 def _check_ids(table: Table) -> None:
@@ -184,6 +193,11 @@ def _read_csv(path: Path, id_column: str | None) -> dict[Column, np.ndarray]:
         # identifiers stay as they are written: 007 is not 7
         texts = [h for h in header if h == id_column or h.lower() in ID_NAMES]
         _check_header(header, str(path))
+        if len(header) == 1 and any(other in header[0] for other in ",;\t|"):
+            raise ValueError(
+                f"the first line is {header[0]!r}; columns must be separated by {separator!r}, and "
+                "decimals written with a point."
+            )
         frame = pandas.read_csv(
             path,
             sep=separator,

@@ -25,7 +25,12 @@ from cfe_stack import CFEnsembleClassifier
 from cfe_stack.calibration import Calibration
 from cfe_stack.final_aggregators import FoldedIn, PoolFinalAggregator, Target
 from cfe_stack.metrics import log_loss
-from cfe_stack.pool_selection import PoolTraining, select_pool, selection_rows
+from cfe_stack.pool_selection import (
+    STRENGTH_PRIOR,
+    PoolTraining,
+    select_pool,
+    selection_rows,
+)
 
 FAMILIES = ("log_pool", "gated_pool", "signed_pool")
 MISSING = 0.3
@@ -42,11 +47,17 @@ class PoolsWithoutCalibration(PoolTraining):
 
 
 class OtherPools(PoolFinalAggregator):
-    """Pools with other families, without calibration, or without a second level."""
+    """Pools with other families, without calibration, a prior on strengths, or a second level."""
 
-    def __init__(self, families=FAMILIES, training=PoolTraining, second_level=True) -> None:
+    def __init__(
+        self,
+        families=FAMILIES,
+        training=PoolTraining,
+        prior_power=STRENGTH_PRIOR,
+        second_level=True,
+    ) -> None:
         super().__init__(families)
-        self.training, self.second_level = training, second_level
+        self.training, self.prior_power, self.second_level = training, prior_power, second_level
 
     def fit(self, instances: FoldedIn, target: Target) -> None:
         """Select and combine the pools."""
@@ -59,7 +70,7 @@ class OtherPools(PoolFinalAggregator):
             target.loss_weights,
             target.loss,
         )
-        self.selected = select_pool(training, target.folds)
+        self.selected = select_pool(training, target.folds, prior_power=self.prior_power)
         if not self.second_level:
             self.selected = replace(self.selected, pool=self.equal_shares(training))
         self.weights_ = self.selected.pool.weights
@@ -96,6 +107,7 @@ def variants() -> dict[str, CFEnsembleClassifier]:
     found = {
         WHOLE: CFEnsembleClassifier(),
         "no calibration": OtherClassifier().with_pools(training=PoolsWithoutCalibration),
+        "no prior on strengths": OtherClassifier().with_pools(prior_power=0.0),
         "one point of each path": CFEnsembleClassifier(scoring="neg_log_loss"),
         "no second level": OtherClassifier().with_pools(second_level=False),
         "inner folds not repeated": CFEnsembleClassifier(cv=StratifiedKFold(5)),
