@@ -364,7 +364,5 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
     def fold_estimators_(self) -> dict[str, list[Any]]:
         """Base learners fitted in every fold, None where one failed."""
         check_is_fitted(self, "final_estimator_")
-        return {
-            name: [None if model is None else model.estimator for model in models]
-            for name, models in self.ensemble_data_.fold_models.items()
-        }
+        folds = self.ensemble_data_.fold_models.items()
+        return {name: [model and model.estimator for model in models] for name, models in folds}
