@@ -67,6 +67,8 @@ VALUES = [
     (predict(changed(P, (3, 1), 1.5)), r"Column 1 \(base learner 1\) holds 1.5 in row 3"),
     (predict(changed(P, (3, 1), INF)), r"infinity"),
     (lambda: CFEnsembleClassifier(aggregator="mean").fit(L3, Y3).predict(L3 + 3), r"labels.*3"),
+    (lambda: EnsembleData(R + 1j), r"R must be an array of numbers: it holds complex numbers\."),
+    (lambda: EnsembleData(sparse.csr_matrix(R)), r"R must be .*it is sparse; pass R.toarray\(\)"),
     (lambda: EnsembleData(changed(R, (1, 3), INF)), r"infinite value at classifier 1, instance 3"),
     (
         lambda: EnsembleData(changed(R, (1, 3), 2)),
