@@ -245,7 +245,7 @@ def open_matrix(path: str | os.PathLike[str]) -> Any:
 
 def without_mask(array: np.ma.MaskedArray) -> np.ndarray:
     """Return the numbers of a masked array, NaN where it is masked."""
-    return array.astype(float_type(array.dtype)).filled(np.nan)
+    return np.where(np.ma.getmaskarray(array), np.nan, np.ma.getdata(array))
 
 
 def as_matrix(R: Any) -> Any:

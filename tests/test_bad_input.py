@@ -176,6 +176,15 @@ def test_bad_input_is_refused_with_what_was_given_and_what_is_allowed(call, mess
         call()
 
 
+@pytest.mark.filterwarnings("ignore::cfe_stack.MissingPredictionsWarning")
+@pytest.mark.parametrize(("lost", "left"), [(Y == 1, 1), (np.arange(60) > 9, 0)])
+def test_labelled_rows_with_predictions_must_be_of_two_classes(lost, left):
+    X, y = np.where(lost[:, None], NAN, P), Y if left else np.where(lost, Y, NAN)
+    message = rf"are of {left} class\(es\), and a classifier needs two: .* no prediction at all"
+    with pytest.raises(ValueError, match=message):
+        CFEnsembleClassifier(layout="class1").fit(X, y)
+
+
 def test_unknown_trainer_data_is_refused():
     trainer = CFEnsembleTrainer(latent_dim=2, max_iter=200, random_state=0).fit(LABELLED)
     with pytest.raises(ValueError, match="3 classifiers.* fitted on 4 classifiers"):
