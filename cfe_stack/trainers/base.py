@@ -191,7 +191,7 @@ class BaseTrainer(Stamped, BaseEstimator):
     def _new_data(self, R: EnsembleData | ArrayLike) -> EnsembleData:
         """Return checked data for prediction, with the classifiers and classes of training."""
         check_is_fitted(self, "factor_model_")
-        data = R if isinstance(R, EnsembleData) else EnsembleData(np.asarray(R))
+        data = R if isinstance(R, EnsembleData) else EnsembleData(R)
         model = self.factor_model_
         rows = data.n_classifiers * (data.n_classes if data.n_classes > 2 else 1)
         if data.n_classifiers != model.n_classifiers or rows != len(model.shift):
