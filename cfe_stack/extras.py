@@ -129,7 +129,7 @@ def progress_bar(
     [0, 1, 2]
     """
     show = _show.get()
-    if show is not None:
+    if show is not None and description:
         return show(items, total, description)
     if not progress:
         return items

@@ -247,6 +247,11 @@ def open_matrix(path: str | os.PathLike[str]) -> Any:
     )
 
 
+def without_mask(array: np.ma.MaskedArray) -> np.ndarray:
+    """Return the numbers of a masked array, NaN where it is masked."""
+    return np.where(np.ma.getmaskarray(array), np.nan, np.ma.getdata(array))
+
+
 def as_matrix(R: Any) -> Any:
     """Return what was given as R as a floating-point array or as a lazy matrix.
 
@@ -258,14 +263,19 @@ def as_matrix(R: Any) -> Any:
     if isinstance(R, (str, os.PathLike)):
         R = open_matrix(R)
     try:
+        if sparse.issparse(R):
+            raise TypeError("it is sparse; pass R.toarray()")
         mapped = isinstance(R, np.memmap)
         if is_lazy(R) or (mapped and R.dtype not in FLOATS):
             R = LazyMatrix(R)
         elif not mapped:
-            R = np.asarray(R)
+            R = without_mask(R) if np.ma.isMaskedArray(R) else np.asarray(R)
+            if R.dtype.kind == "c":
+                raise TypeError("it holds complex numbers")
             R = R.astype(float_type(R.dtype), copy=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"R must be an array of numbers: {error}.") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).rstrip(".")
+        raise ValueError(f"R must be an array of numbers: {reason}.") from error
     if R.ndim not in (2, 3) or 0 in R.shape or (R.ndim == 3 and R.shape[2] < 2):
         raise ValueError(
             "R must have shape (n_classifiers, n_instances) or (n_classifiers, n_instances, "

@@ -119,7 +119,9 @@ def _cholesky(matrix: np.ndarray) -> np.ndarray:
     scale = max(float(matrix.diagonal().max(initial=0.0)), np.finfo(float).tiny)
     jitter = 1e-14 * scale
     while True:
-        factor, failed = dpotrf(matrix + jitter * np.eye(len(matrix)), lower=1, clean=1)
+        visible = matrix.copy()
+        visible.flat[:: len(matrix) + 1] += jitter
+        factor, failed = dpotrf(visible, lower=1, clean=1)
         if not failed:
             return factor
         jitter *= 100
@@ -249,7 +251,7 @@ class NewtonPath:
             if fresh:
                 self._curvature = point.curvature()
             hessian = self._curvature.copy()
-            hessian[np.diag_indices_from(hessian)] += problem.penalty
+            hessian.flat[:: len(hessian) + 1] += problem.penalty
             target = _quadratic_step(point.theta, gradient, hessian, problem.nonnegative)
             direction = target - point.theta
             decrease = -float(gradient @ direction)

@@ -83,6 +83,11 @@ class Predictor:
         folds : ndarray of shape (n_repeats, n_instances)
             Inner folds of labelled instances.
         settings : LossSettings
+
+        Raises
+        ------
+        ValueError
+            If fewer than two classes have a row with a prediction.
         """
         known, codes, weights = data.labels >= 0, data.labels, data.frequencies
         prior = np.bincount(codes[known], weights[known], minlength=data.n_classes)
@@ -90,6 +95,12 @@ class Predictor:
         instances = FoldedIn.of(data, model)
         gates = Gates.fit(model.factors, instances.Y, instances.Z, weights)
         usable = known & observed(data.R).any(axis=0)
+        n_present = len(np.unique(codes[usable]))
+        if n_present < 2:
+            raise ValueError(
+                f"The labelled rows with a prediction are of {n_present} class(es), and a "
+                "classifier needs two: the others have no prediction at all."
+            )
         loss_weights = instance_weights(
             codes[usable],
             data.n_classes,

@@ -259,9 +259,8 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
         if self.final_estimator is not None:
             return self.final_estimator
         final = CFEnsembleClassifier()
-        return (
-            final.set_fit_request(sample_weight=True, groups=True) if _routing_enabled() else final
-        )
+        routed = _routing_enabled()
+        return final.set_fit_request(sample_weight=True, groups=True) if routed else final
 
     def _collect(self, X: Any, y: Any, routed: Bunch) -> OutOfFoldData:
         names = ("cv", "stack_method", "refit", "on_error", "early_stopping", "time_limit")
@@ -365,7 +364,5 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
     def fold_estimators_(self) -> dict[str, list[Any]]:
         """Base learners fitted in every fold, None where one failed."""
         check_is_fitted(self, "final_estimator_")
-        return {
-            name: [None if model is None else model.estimator for model in models]
-            for name, models in self.ensemble_data_.fold_models.items()
-        }
+        folds = self.ensemble_data_.fold_models.items()
+        return {name: [model and model.estimator for model in models] for name, models in folds}

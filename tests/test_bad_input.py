@@ -67,6 +67,8 @@ VALUES = [
     (predict(changed(P, (3, 1), 1.5)), r"Column 1 \(base learner 1\) holds 1.5 in row 3"),
     (predict(changed(P, (3, 1), INF)), r"infinity"),
     (lambda: CFEnsembleClassifier(aggregator="mean").fit(L3, Y3).predict(L3 + 3), r"labels.*3"),
+    (lambda: EnsembleData(R + 1j), r"R must be an array of numbers: it holds complex numbers\."),
+    (lambda: EnsembleData(sparse.csr_matrix(R)), r"R must be .*it is sparse; pass R.toarray\(\)"),
     (lambda: EnsembleData(changed(R, (1, 3), INF)), r"infinite value at classifier 1, instance 3"),
     (
         lambda: EnsembleData(changed(R, (1, 3), 2)),
@@ -172,6 +174,15 @@ def cases():
 def test_bad_input_is_refused_with_what_was_given_and_what_is_allowed(call, message):
     with pytest.raises(ValueError, match=f"(?s){message}"):
         call()
+
+
+@pytest.mark.filterwarnings("ignore::cfe_stack.MissingPredictionsWarning")
+@pytest.mark.parametrize(("lost", "left"), [(Y == 1, 1), (np.arange(60) > 9, 0)])
+def test_labelled_rows_with_predictions_must_be_of_two_classes(lost, left):
+    X, y = np.where(lost[:, None], NAN, P), Y if left else np.where(lost, Y, NAN)
+    message = rf"are of {left} class\(es\), and a classifier needs two: .* no prediction at all"
+    with pytest.raises(ValueError, match=message):
+        CFEnsembleClassifier(layout="class1").fit(X, y)
 
 
 def test_unknown_trainer_data_is_refused():

@@ -26,6 +26,13 @@ def test_an_inverted_ranking_is_a_collapse():
     assert "ROC-AUC 0.11 instead of 0.89" in symptom
 
 
+def test_a_ranking_half_lost_is_a_collapse_of_who_was_trained_on_it():
+    lost = np.array([0.5, 0.2, 0.3, 0.6, 0.4, 0.9])
+    symptom = collapse_symptom(two(lost), two(AVERAGE), LABELS)
+    assert "far worse than the plain average (ROC-AUC 0.56 instead of 0.89)" in symptom
+    assert collapse_symptom(two(lost), two(AVERAGE), LABELS, trained_here=False) is None
+
+
 def test_wrong_classifiers_may_be_turned_over():
     assert collapse_symptom(two(1 - AVERAGE), two(AVERAGE), 1 - LABELS) is None
 

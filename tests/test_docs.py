@@ -192,7 +192,12 @@ def test_benchmarks_import_what_is_there():
     for script, tree in scripts.items():
         for node in (n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)):
             if node.module in scripts:
-                holds = {getattr(part, "name", None) for part in scripts[node.module].body}
+                body = scripts[node.module].body
+                holds = {getattr(part, "name", None) for part in body}
+                assigned = [
+                    t for part in body if isinstance(part, ast.Assign) for t in part.targets
+                ]
+                holds |= {getattr(target, "id", None) for target in assigned}
             elif node.module.split(".")[0] == "cfe_stack":
                 holds = set(dir(importlib.import_module(node.module)))
             elif node.module.split(".")[0] in sys.stdlib_module_names | PACKAGES:

@@ -2,7 +2,9 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
+from cfe_stack import CFEnsembleClassifier, CFEnsembleTrainer
 from cfe_stack.ensemble_data import BLOCK_CELLS, EnsembleData
 
 R = np.array([[0.9, 0.2, 0.6], [0.7, 0.4, 0.5]])
@@ -232,3 +234,36 @@ def test_signed_integer_labels_are_kept_without_a_copy(dtype):
     (block,) = data.blocks()
     assert block.labels.dtype == np.int64
     assert EnsembleData(np.full((2, 4), 0.5)).labels.tolist() == [-1] * 4
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_masked_cells_are_missing(dtype):
+    R = np.random.default_rng(0).random((3, 40)).astype(dtype)
+    holes, labels = (R > 0.8) & (R < R.max(axis=0)), np.arange(40) % 2
+    masked, holed = np.ma.masked_array(R, holes), np.where(holes, np.nan, R)
+    data = EnsembleData(masked, labels)
+    assert data.R.dtype == dtype
+    np.testing.assert_array_equal(data.R, holed)
+    assert data.n_missing == holes.sum()
+    model = CFEnsembleClassifier(aggregator="log_pool", cv=2)
+    proba = clone(model).fit(holed.T, labels).predict_proba(holed.T)
+    np.testing.assert_array_equal(model.fit(masked.T, labels).predict_proba(masked.T), proba)
+    assert (masked.mask == holes).all()
+
+
+def test_tensors_are_read_in_training_and_prediction():
+    torch = pytest.importorskip("torch")
+    R, labels = np.random.default_rng(0).random((3, 40)), np.arange(40) % 2
+    trainer = CFEnsembleTrainer(latent_dim=2, max_iter=3, tol=0, random_state=0)
+    trainer.fit(EnsembleData(torch.tensor(R), torch.tensor(labels)))
+    proba = trainer.predict_proba(R)
+    np.testing.assert_array_equal(trainer.predict_proba(torch.tensor(R)), proba)
+    for unread in (torch.tensor(R, requires_grad=True), torch.tensor(R, dtype=torch.bfloat16)):
+        with pytest.raises(ValueError, match="R must be an array of numbers: "):
+            trainer.predict_proba(unread)
+    P = R.T
+    model = CFEnsembleClassifier(aggregator="log_pool", cv=2)
+    proba = clone(model).fit(P, labels).predict_proba(P)
+    found = model.fit(torch.tensor(P), torch.tensor(labels)).predict_proba(torch.tensor(P))
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_array_equal(found, proba)

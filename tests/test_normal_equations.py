@@ -239,9 +239,11 @@ def test_ridges_are_visible_beside_factors_in_single_precision():
     assert equations.eps == np.finfo(np.float32).eps
     assert np.abs(equations.solve(0.0)).max() < 1
     other = ClassifierEquations.empty(2, 1, 1)
-    other.merge(equations)
-    assert other.eps == equations.eps
-    np.testing.assert_array_equal(other.solve(0.0), equations.solve(0.0))
+    for times in (1, 2):
+        other.merge(equations)
+        assert other.eps == equations.eps
+        np.testing.assert_allclose(other.gram, times * equations.gram)
+        np.testing.assert_allclose(other.right_sides, times * equations.right_sides)
 
 
 @pytest.mark.parametrize("rows_each", [1, 3])
@@ -270,3 +272,18 @@ def test_sample_weights_are_frequencies(rows_each):
     repeated = ClassifierEquations.empty(4, 5, len(Z))
     repeated.add(Y[:, rows], C[:, rows], weigh(C[:, rows], Z[:, rows]))
     np.testing.assert_allclose(weighted.solve(0.1), repeated.solve(0.1), rtol=1e-10, atol=1e-13)
+
+
+@both_dtypes
+@pytest.mark.parametrize("n_complete", [0, 20])
+@pytest.mark.parametrize(("d", "m"), [(2, 1), (5, 4), (12, 5), (40, 7)])
+def test_fewer_classifiers_than_factors(d, m, n_complete, dtype):
+    X, Z, C = random(d, m), random(m, 60), confidences(m, 60)
+    C[:, :n_complete] = 1.0
+    C[:, -1] = 0.0
+    expected = one_by_one(X, C, Z, 0.3)
+    given = (array.astype(dtype) for array in (X, C, weigh(C, Z)))
+    solution = solve_instances(*given, 0.3)
+    assert solution.dtype == dtype
+    assert_close(solution, expected, dtype)
+    np.testing.assert_array_equal(solution[:, -1], 0.0)

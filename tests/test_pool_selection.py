@@ -5,7 +5,13 @@ from naive_pools import M, N, log_odds, minimiser, plain_loss
 from cfe_stack.aggregators import CLASS_PRIOR
 from cfe_stack.calibration import calibrate
 from cfe_stack.losses import FocalLoss
-from cfe_stack.pool_selection import SECOND_LEVEL_PRIOR, PoolTraining, select_pool, selection_rows
+from cfe_stack.pool_selection import (
+    SECOND_LEVEL_PRIOR,
+    STRENGTH_PRIOR,
+    PoolTraining,
+    select_pool,
+    selection_rows,
+)
 from cfe_stack.pools import FAMILIES, LOG_POOL, Family, Pool, fit_path
 
 FOLDS = np.arange(N)[None] % 5
@@ -62,7 +68,7 @@ def test_the_steps_are_those_of_the_method(n_classes, folds):
         scores = np.stack([out_of_fold(family, *data, once) for once in folds], axis=1)
         losses = [np.mean([plain_loss(s, labels, weights) for s in point]) for point in scores]
         strengths = np.array([weight * (gate or 1.0) for weight, gate in family.grid])
-        shares = np.sqrt(strengths) * np.exp(-(np.array(losses) - np.min(losses)))
+        shares = strengths**STRENGTH_PRIOR * np.exp(-(np.array(losses) - np.min(losses)))
         shares /= shares.sum()
         np.testing.assert_allclose(chosen.path_shares[family.name], shares, atol=1e-8)
         averaged.append(np.tensordot(shares, scores, axes=1))

@@ -209,3 +209,5 @@ def test_gradients_may_be_taken_piece_by_piece(n_classes, gradient, monkeypatch)
     parts = trainer(focal_gamma=1.5, focal_gradient=gradient).fit(data)
     np.testing.assert_allclose(parts.weights_, whole.weights_, rtol=1e-10)
     np.testing.assert_allclose(parts.intercept_, whole.intercept_, rtol=1e-10)
+    objectives = [fitted.history_["objective"] for fitted in (parts, whole)]
+    np.testing.assert_allclose(*objectives, rtol=1e-12)

@@ -14,7 +14,7 @@ Column = str | int
 """Name of a column, or its position where an array has no names."""
 
 MISSING_TEXTS = frozenset({"", "na", "nan", "none", "null", "<na>"})
-SEPARATORS = (",", ";", "\t")
+SEPARATORS = (",", ";", "\t", "|")
 ID_NAMES = frozenset({"id", "row_id", "rowid", "index", "key"})
 
 
@@ -193,11 +193,6 @@ def _read_csv(path: Path, id_column: str | None) -> dict[Column, np.ndarray]:
         # identifiers stay as they are written: 007 is not 7
         texts = [h for h in header if h == id_column or h.lower() in ID_NAMES]
         _check_header(header, str(path))
-        if len(header) == 1 and any(other in header[0] for other in ",;\t|"):
-            raise ValueError(
-                f"the first line is {header[0]!r}; columns must be separated by {separator!r}, and "
-                "decimals written with a point."
-            )
         frame = pandas.read_csv(
             path,
             sep=separator,

@@ -16,7 +16,7 @@ from cfe_stack.cut_short import unchanged_if_cut_short
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.extras import progress_bar
 from cfe_stack.link import LinkName
-from cfe_stack.losses import ClassWeight, Schedule, margins, probabilities
+from cfe_stack.losses import ClassWeight, Schedule, probabilities
 from cfe_stack.trainers.base import BaseTrainer, spectral_factors, start_model
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.history import TrainingHistory
@@ -143,7 +143,7 @@ class CFEnsembleTrainer(BaseTrainer):
     sklearn.exceptions.ConvergenceWarning
         If `max_iter` sweeps were not enough for `tol`.
     CollapsedAggregatorWarning
-        If the aggregator ends with constant predictions, or turns the ranking over.
+        If the aggregator ends with constant predictions, or turns the ranking over or loses it.
 
     Notes
     -----
@@ -293,7 +293,7 @@ class CFEnsembleTrainer(BaseTrainer):
         if keep:
             self.instance_factors_ = Y
             self.transductive_proba_ = probabilities(self._scores(Y, predicted))
-        self._warn_if_collapsed(data, supervision)
+        self._warn_if_collapsed(data, supervision, majorize or self._label_aware)
         return self
 
     def check_parameters(self) -> None:
@@ -366,8 +366,7 @@ class CFEnsembleTrainer(BaseTrainer):
             labels, weights = supervision.labels, supervision.weights_at(progress)
             if sweep >= self.freeze_aggregator_iters:
                 self._aggregator.update(features, labels, weights, loss)
-            margin = margins(features.scores(), labels)
-            supervised = float(objective.supervised_loss(loss, margin, weights))
+            supervised = features.supervised_loss(labels, weights, loss)
         reconstruction = passed.reconstruction_loss(model)
         self.history_.append(
             objective=objective.combined(supervision.rho, reconstruction, supervised),

@@ -35,7 +35,7 @@ EMPTY_ROWS = "they get the class frequencies of training"
 
 
 class CollapsedAggregatorWarning(UserWarning):
-    """The aggregator's predictions do not vary, or turn the ranking of the instances over."""
+    """The aggregator's predictions do not vary, or have turned the ranking over or lost it."""
 
 
 def start_model(trainer: "BaseTrainer", data: EnsembleData, strategy: Confidence) -> FactorModel:
@@ -91,6 +91,8 @@ def spectral_factors(model: FactorModel, data: EnsembleData) -> np.ndarray:
 
 class BaseTrainer(Stamped, BaseEstimator):
     """Parameters, checks and predictions that do not depend on how the factors are found."""
+
+    _to_convergence = "aggregator_solver='converged'"
 
     history_: TrainingHistory
     factor_model_: FactorModel
@@ -191,7 +193,7 @@ class BaseTrainer(Stamped, BaseEstimator):
     def _new_data(self, R: EnsembleData | ArrayLike) -> EnsembleData:
         """Return checked data for prediction, with the classifiers and classes of training."""
         check_is_fitted(self, "factor_model_")
-        data = R if isinstance(R, EnsembleData) else EnsembleData(np.asarray(R))
+        data = R if isinstance(R, EnsembleData) else EnsembleData(R)
         model = self.factor_model_
         rows = data.n_classifiers * (data.n_classes if data.n_classes > 2 else 1)
         if data.n_classifiers != model.n_classifiers or rows != len(model.shift):
@@ -332,8 +334,13 @@ class BaseTrainer(Stamped, BaseEstimator):
         scores[~predicted] = self._prior_score
         return scores
 
-    def _warn_if_collapsed(self, data: EnsembleData, supervision: Supervision) -> None:
-        """Warn where the aggregator turned against the classifiers or says the same of everyone."""
+    def _warn_if_collapsed(
+        self, data: EnsembleData, supervision: Supervision, absorbs_labels: bool
+    ) -> None:
+        """Warn where the aggregator turned against the classifiers or says the same of everyone.
+
+        Where training saw factors that know labels, it is not judged by what it makes of others.
+        """
         known, model = supervision.rows, self.factor_model_
         if isinstance(self._aggregator, MeanAggregator) or not known.size:
             return
@@ -342,12 +349,14 @@ class BaseTrainer(Stamped, BaseEstimator):
         predicted = np.asarray(observed(block.R).any(axis=0))
         proba = probabilities(self._scores(Y, predicted))[predicted]
         average = plain_average(block.R[:, predicted])
-        symptom = collapse_symptom(proba, average, block.labels[predicted])
+        symptom = collapse_symptom(
+            proba, average, block.labels[predicted], trained_here=not absorbs_labels
+        )
         if symptom is None:
             return
         warnings.warn(
             f"The aggregator has collapsed: {symptom}. Set use_class_weights=True, "
-            "start from init_prior=True, solve to convergence (aggregator_solver='converged'), or "
+            f"start from init_prior=True, solve to convergence ({self._to_convergence}), or "
             "take aggregator_type='log_pool', whose weights cannot be negative.",
             CollapsedAggregatorWarning,
             stacklevel=users_line(),

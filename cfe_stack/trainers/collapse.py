@@ -5,9 +5,13 @@ from scipy.stats import rankdata
 
 CONSTANT_PREDICTIONS = 1e-3
 """Predictions that span less than this do not tell instances apart."""
+LOST_AREA = 0.1
+"""ROC-AUC that no healthy aggregator loses against the plain average of what it is trained on."""
 
 
-def collapse_symptom(proba: np.ndarray, average: np.ndarray, labels: np.ndarray) -> str | None:
+def collapse_symptom(
+    proba: np.ndarray, average: np.ndarray, labels: np.ndarray, *, trained_here: bool = True
+) -> str | None:
     """Say how an aggregator has collapsed, or return None if it has not.
 
     Parameters
@@ -18,6 +22,8 @@ def collapse_symptom(proba: np.ndarray, average: np.ndarray, labels: np.ndarray)
         The plain average of the classifiers.
     labels : ndarray of shape (n,)
         Class codes.
+    trained_here : bool, default=True
+        Whether it was trained on these very predictions, and not on factors that know the labels.
 
     Returns
     -------
@@ -27,7 +33,9 @@ def collapse_symptom(proba: np.ndarray, average: np.ndarray, labels: np.ndarray)
     -----
     Weights do not tell: with negative weights only, or with both signs, the ranking may be right or
     turned over. It is turned over where ranks correlate negatively with those of the plain average,
-    unless the labels side with the aggregator, as they do where the classifiers are wrong.
+    unless the labels side with the aggregator, as they do where the classifiers are wrong. It is
+    lost without being turned over where it is far worse than that of the plain average on the
+    aggregator's own training data.
 
     Examples
     --------
@@ -48,20 +56,16 @@ their labels (ROC-AUC 0.00 instead of 1.00)
         return f"its predictions are constant (they span {spread:.2g})"
     ranks, of_average = rankdata(proba, axis=0), rankdata(average, axis=0)
     correlation = _correlation(ranks, of_average)
-    if not correlation < 0:
-        return None
-    against = (
-        f"it ranks the instances against the plain average (rank correlation {correlation:.2f})"
-    )
     area, area_of_average = _area(ranks, labels), _area(of_average, labels)
-    if area > area_of_average:
-        return None
-    if np.isnan(area):
-        return against
-    return (
-        f"{against}, and worse by their labels (ROC-AUC {area:.2f} instead of "
-        f"{area_of_average:.2f})"
-    )
+    areas = f"(ROC-AUC {area:.2f} instead of {area_of_average:.2f})"
+    if correlation < 0 and not area > area_of_average:
+        against = (
+            f"it ranks the instances against the plain average (rank correlation {correlation:.2f})"
+        )
+        return against if np.isnan(area) else f"{against}, and worse by their labels {areas}"
+    if trained_here and area_of_average - area > LOST_AREA:
+        return f"it ranks its own training data far worse than the plain average {areas}"
+    return None
 
 
 def plain_average(R: np.ndarray) -> np.ndarray:

@@ -136,9 +136,9 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
     Warns
     -----
     sklearn.exceptions.ConvergenceWarning
-        If the objective still fell in the last of `max_epochs` epochs.
+        If the objective still fell in the last of `max_epochs` epochs, or the descent diverged.
     CollapsedAggregatorWarning
-        If the aggregator ends with constant predictions, or turns the ranking over.
+        If the aggregator ends with constant predictions, or turns the ranking over or loses it.
 
     Notes
     -----
@@ -164,6 +164,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
     # every parameter moves by `lr`, along the derivative of the loss itself
     aggregator_lr = 0.0
     focal_gradient = "exact"
+    _to_convergence = "optimizer='lbfgs', more epochs"
 
     def __init__(
         self,
@@ -252,6 +253,13 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         self.n_iter_ = len(self.history_)
         if plateau.tol > 0 and not plateau.stalled and self.n_iter_ == self.max_epochs:
             self._warn_not_converged()
+        if not np.isfinite(self.history_["objective"]).all():
+            warnings.warn(
+                f"The descent diverged in epoch {self.n_iter_}: its objective is not finite. The "
+                "best state before is kept; lower lr, or take optimizer='lbfgs'.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         self.factor_model_ = model.with_factors(found.factors, found.bias)
         self._aggregator = self._at_rest(found, data)
         # an absent instance has moved nothing, nor has it been moved
@@ -263,7 +271,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         self.transductive_proba_ = np.concatenate(
             [probabilities(self._scores(found.Y[:, k], predicted[k])) for k in parts]
         )
-        self._warn_if_collapsed(data, supervision)
+        self._warn_if_collapsed(data, supervision, self.instance_factors == "free")
         return self
 
     def _at_rest(self, found: Found, data: EnsembleData) -> Aggregator:

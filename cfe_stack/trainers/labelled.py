@@ -6,7 +6,9 @@ from typing import Self
 
 import numpy as np
 
+from cfe_stack import objective
 from cfe_stack.aggregators import Aggregator
+from cfe_stack.losses import FocalLoss, margins
 from cfe_stack.pool_design import row_slices
 from cfe_stack.trainers.factor_model import FactorModel
 
@@ -45,8 +47,17 @@ class LabelledFeatures:
 
     def scores(self) -> np.ndarray:
         """Return the aggregator's raw scores (n_labelled,) or (n_labelled, n_classes)."""
-        return np.concatenate(list(self._score_parts()))
+        return np.concatenate([scores for _, scores in self._score_parts()])
 
-    def _score_parts(self) -> Iterator[np.ndarray]:
+    def supervised_loss(self, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss) -> float:
+        """Return :func:`cfe_stack.objective.supervised_loss`, taken slice by slice."""
+        total = 0.0
+        for rows, scores in self._score_parts():
+            margin, here = margins(scores, labels[rows]), weights[rows]
+            if here.any():
+                total += float(objective.supervised_loss(loss, margin, here) * here.sum())
+        return total / float(weights.sum())
+
+    def _score_parts(self) -> Iterator[tuple[slice, np.ndarray]]:
         for rows in row_slices(self):
-            yield self.aggregator.scores(self[rows])
+            yield rows, self.aggregator.scores(self[rows])

@@ -16,6 +16,8 @@ from cfe_stack.trainers.workspace import Workspace
 
 LARGE_SYSTEM = 128
 """From this latent dimension on, one LAPACK call per system is the faster way."""
+CLEARLY_FEWER = 0.9
+"""Below this share of classifiers to factors, systems of one unknown per classifier are faster."""
 PROBE = 16
 """Instances that are looked at before a whole block is searched for complete ones."""
 
@@ -160,7 +162,8 @@ def solve_instances(
     Notes
     -----
     Instances whose cells have the largest weights of all, which with uniform confidence are the
-    complete ones, share one Gram matrix.
+    complete ones, share one Gram matrix. Where classifiers are fewer than factors, the systems are
+    solved for one number per classifier: y = X √C (√C XᵀX √C + λI)⁻¹ √C z.
     """
     workspace = workspace or Workspace()
     d, n = len(X), C.shape[1]
@@ -170,6 +173,7 @@ def solve_instances(
     right_sides = workspace.array("right_sides", (d, n), np.result_type(X, weighted_Z))
     np.matmul(X, weighted_Z, out=right_sides)
     complete, weights = alike(C)
+    fewer = X.shape[1] == len(C) < CLEARLY_FEWER * d
     if complete is not None:
         shared = products @ weights
         if complete.all():
@@ -177,11 +181,41 @@ def solve_instances(
         solution = np.empty_like(right_sides)
         solution[:, complete] = _solve_alike(shared, right_sides[:, complete], ridge)
         others = ~complete
-        solution[:, others] = solve_packed(products @ C[:, others], right_sides[:, others], ridge)
+        if fewer:
+            solution[:, others] = _solve_dual(X, C[:, others], weighted_Z[:, others], ridge)
+        else:
+            gram = products @ C[:, others]
+            solution[:, others] = solve_packed(gram, right_sides[:, others], ridge)
         return solution
+    if fewer:
+        return _solve_dual(X, C, weighted_Z, ridge, workspace)
     gram = workspace.array("gram", (len(products), n), np.result_type(products, C))
     np.matmul(products, C, out=gram)
     return solve_packed(gram, right_sides, ridge, workspace=workspace)
+
+
+def _solve_dual(
+    X: np.ndarray,
+    C: np.ndarray,
+    weighted_Z: np.ndarray,
+    ridge: float,
+    workspace: Workspace | None = None,
+) -> np.ndarray:
+    """Return the factors (d, n) of instances by systems of one unknown per classifier."""
+    workspace = workspace or Workspace()
+    (d, m), n = X.shape, C.shape[1]
+    dtype = np.result_type(X, C)
+    roots = np.sqrt(C, out=workspace.array("roots", C.shape, C.dtype))
+    inner = X.T @ X
+    gram = workspace.array("gram", (m * (m + 1) // 2, n), dtype)
+    pair_products(roots, out=gram)
+    gram *= np.concatenate([inner[j:, j] for j in range(m)])[:, None]
+    rooted = workspace.array("rooted", (m, n), dtype)
+    rooted[:] = 0
+    np.divide(weighted_Z, roots, out=rooted, where=roots > 0)
+    solved = solve_packed(gram, rooted, ridge, workspace=workspace)
+    np.multiply(solved, roots, out=rooted)
+    return np.matmul(X, rooted, out=workspace.array("right_sides", (d, n), dtype))
 
 
 def instance_systems(X: np.ndarray, C: np.ndarray, ridge: float) -> np.ndarray:

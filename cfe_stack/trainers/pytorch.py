@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,7 @@ class _Descent:
     read: Callable[[np.ndarray], JointArrays]
     batches: list[_Batch]
     n_instances: int
+    generator: torch.Generator
 
     @property
     def learned(self) -> list[torch.Tensor]:
@@ -155,7 +157,9 @@ def project(X: torch.Tensor, C: torch.Tensor, Z: torch.Tensor, ridge: float) -> 
     ridges = rounding.clamp(min=max(ridge, eps))
     matrices = gram + ridges[:, None, None] * torch.eye(d, dtype=X.dtype, device=X.device)
     right_sides = X @ (C.repeat_interleave(repeats, 0) * Z)
-    factors = torch.linalg.cholesky(matrices)
+    # a matrix that a diverging descent has ruined gives NaN, and the descent ends
+    factors, failed = torch.linalg.cholesky_ex(matrices)
+    factors = factors.masked_fill(failed[:, None, None] > 0, torch.nan)
     if C.shape[1] == 1:
         return torch.cholesky_solve(right_sides, factors[0])
     return torch.cholesky_solve(right_sides.T[:, :, None], factors)[:, :, 0].T
@@ -269,29 +273,26 @@ def _start(
         read,
         [],
         data.n_instances,
+        generator,
     )
-    _divide(trainer, state, generator, keep=data.R.size <= KEPT_CELLS)
+    _divide(trainer, state, keep=data.R.size <= KEPT_CELLS)
     return state
 
 
-def _divide(trainer: Any, state: _Descent, generator: torch.Generator, keep: bool) -> None:
+def _divide(trainer: Any, state: _Descent, keep: bool) -> None:
     """Divide the instances into batches; `keep` their tensors or read them in every step."""
-    n = state.n_instances
-    size = trainer.batch_size or n
-
-    def permutation(k: int) -> np.ndarray:
-        return torch.randperm(k, generator=generator).numpy()
-
-    for rows in shuffled_batches(n, size, permutation):
+    n, size = state.n_instances, trainer.batch_size or state.n_instances
+    shuffled = partial(torch.randperm, generator=state.generator)
+    for rows in shuffled_batches(n, size, lambda k: shuffled(k).numpy()):
         batch = _Batch(rows)
         if keep or size >= n:
             batch.part = state.read(rows)
         if trainer.instance_factors == "free":
-            batch.Y = _free(trainer, state, state.loaded(batch), generator)
+            batch.Y = _free(trainer, state, state.loaded(batch))
         state.batches.append(batch)
 
 
-def _free(trainer: Any, state: _Descent, batch: _Batch, generator: torch.Generator) -> torch.Tensor:
+def _free(trainer: Any, state: _Descent, batch: _Batch) -> torch.Tensor:
     """Return instance factors that are a batch's own."""
     X = state.X.detach()
     if trainer.init == "spectral":
@@ -299,7 +300,7 @@ def _free(trainer: Any, state: _Descent, batch: _Batch, generator: torch.Generat
             Y = state.instance_factors(batch)
     else:
         shape = (len(X), len(batch.rows))
-        Y = START_SCALE * torch.randn(shape, generator=generator, dtype=X.dtype)
+        Y = START_SCALE * torch.randn(shape, generator=state.generator, dtype=X.dtype)
     return Y.to(X.device).contiguous().requires_grad_()
 
 
@@ -311,7 +312,6 @@ def _run(trainer: Any, state: _Descent, supervision: Supervision, plateau: Plate
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, factor=0.5, patience=trainer.patience // 2, threshold=trainer.tol
     )
-    generator = torch.Generator().manual_seed(len(state.batches))
     best = state.snapshot()
     try:
         for epoch in trainer._epochs():
@@ -319,7 +319,7 @@ def _run(trainer: Any, state: _Descent, supervision: Supervision, plateau: Plate
             loss = supervision.loss_at(progress)
             if callable(supervision.share):
                 state.weigh_classes(supervision, progress)
-            for k in torch.randperm(len(state.batches), generator=generator).tolist():
+            for k in torch.randperm(len(state.batches), generator=state.generator).tolist():
                 _step(optimizer, steps, state.loaded(state.batches[k]), supervision.rho, loss)
             value = trainer._record(supervision.rho, state.evaluate(loss), loss)
             # with a schedule every epoch has its own objective: the last state is the result

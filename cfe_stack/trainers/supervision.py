@@ -57,7 +57,7 @@ class Supervision:
     def of(cls, trainer: Any, data: EnsembleData) -> Self:
         """Return the supervision of `data` by the parameters of `trainer`."""
         rows = labelled(data.labels, data.sample_weight)
-        labels, frequencies = data.labels[rows].astype(np.int64), data.frequencies[rows]
+        labels, frequencies = data.labels[rows], data.frequencies[rows]
         rho = float(trainer.rho)
         if not len(rows):
             if rho < 1:
@@ -117,6 +117,8 @@ class Supervision:
 
     def weights_at(self, progress: float) -> np.ndarray:
         """Return the weights (n_known,) at `progress` in [0, 1] of training."""
+        if not callable(self.share):
+            return self.weights
         return self.weights * self.factors_at(progress)[self.labels]
 
     def loss_at(self, progress: float) -> FocalLoss:

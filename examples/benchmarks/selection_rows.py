@@ -17,7 +17,7 @@ from unittest import mock
 
 import numpy as np
 from sklearn.metrics import log_loss
-from stored_matrices import Fold, load, paths_in
+from stored_matrices import load, paths_in
 
 from cfe_stack import CFEnsembleClassifier, pool_selection
 from cfe_stack.datasets import make_ensemble
@@ -25,7 +25,7 @@ from cfe_stack.datasets import make_ensemble
 M, N, NEW = 30, 20_000, 20_000
 
 
-def tried(fold: Fold, rows: list[int]) -> list[tuple[float, float]]:
+def tried(fold: tuple[np.ndarray, ...], rows: list[int]) -> list[tuple[float, float]]:
     """Return log-loss and seconds with strengths selected on so many rows, for each number."""
     P, y, T, truth = fold
     P, T = P.reshape(len(P), -1), T.reshape(len(T), -1)

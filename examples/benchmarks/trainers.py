@@ -16,7 +16,10 @@ their times.
 
 Bytes and operations of an epoch are counted, not measured (see `work`); the limit is what copying a
 large array reaches on the same machine and number of threads. `--device cuda` runs joint descent on
-a GPU; above 100 000 instances a few epochs are timed and nobody waits for convergence.
+a GPU, with the bandwidth of its own memory. Above `--limit` cells a few epochs are timed and nobody
+waits for convergence; L-BFGS, whose epochs are twenty steps, is left out there. The whole table:
+
+    python examples/benchmarks/trainers.py --m 10 50 200 --n 1000 10000 100000 1000000
 """
 
 import argparse
@@ -58,6 +61,14 @@ TRAINERS = {
     ),
 }
 
+POOLS = {
+    f"joint, projected, {kind}": lambda kind=kind, **s: CFEnsemblePyTorchTrainer(
+        aggregator_type=kind, **s
+    )
+    for kind in ("log_pool", "gated_pool")
+}
+"""Other aggregators of joint descent, by Adam on projected factors."""
+
 
 def quietly_fitted(trainer, data):
     with warnings.catch_warnings():
@@ -81,20 +92,36 @@ def work(name: str, m: int, n: int, d: int, itemsize: int) -> tuple[float, float
     return 3 * flops, 8.0 * m * n * itemsize
 
 
-def copy_bandwidth() -> float:
+def copy_bandwidth(device: str) -> float:
     """Return the bytes per second, read and written, of a large copy; the best of five."""
     source = np.ones(1 << 26, dtype=np.float32)
     target, seconds = np.empty_like(source), []
+
+    def copy() -> None:
+        np.copyto(target, source)
+
+    if device == "cuda":
+        import torch
+
+        here = torch.ones(1 << 26, device=device)
+        there = torch.empty_like(here)
+
+        def copy() -> None:
+            there.copy_(here)
+            torch.cuda.synchronize()
+
     for _ in range(5):
         start = time.perf_counter()
-        np.copyto(target, source)
+        copy()
         seconds.append(time.perf_counter() - start)
     return 2 * source.nbytes / min(seconds)
 
 
-def times(sizes, device: str, limit: int) -> None:
-    bandwidth = copy_bandwidth()
-    print(f"copying: {bandwidth / 1e9:.1f} GB/s; joint descent on {device}")
+def times(sizes, device: str, limit: int, epochs: int) -> None:
+    bandwidth = {name: copy_bandwidth(name) for name in {"cpu", device}}
+    for name, value in bandwidth.items():
+        print(f"copying on {name}: {value / 1e9:.1f} GB/s", end="; ")
+    print(f"joint descent on {device}")
     print(
         f"{'m':>4}{'n':>9}  {'trainer':26}{'s / epoch':>11}{'epochs':>8}{'s':>9}{'objective':>12}"
         f"{'GFLOP':>8}{'GB':>8}{'of limit':>9}"
@@ -103,10 +130,13 @@ def times(sizes, device: str, limit: int) -> None:
         made = make_ensemble(m, n, random_state=0)
         R = made.R.astype(np.float32)
         data = EnsembleData(R, np.where(np.arange(n) % 2 == 0, made.labels, -1))
+        del made
         for name, make in TRAINERS.items():
             extra = {} if "ALS" in name else {"device": device}
-            if n > limit:
-                extra |= {"max_iter" if "ALS" in name else "max_epochs": 3, "tol": 0}
+            if m * n > limit and "L-BFGS" in name:
+                continue
+            if m * n > limit:
+                extra |= {"max_iter" if "ALS" in name else "max_epochs": epochs, "tol": 0}
             d = min(8, m)
             trainer = make(latent_dim=d, **SETTINGS).set_params(**extra)
             quietly_fitted(make(latent_dim=2, **SETTINGS), EnsembleData(R[:, :99]))
@@ -117,7 +147,8 @@ def times(sizes, device: str, limit: int) -> None:
             # an epoch of Adam evaluates the objective once more, without its gradient
             evaluations = LBFGS_STEPS if "L-BFGS" in name else 1
             flops, size = work(name, m, n, d, 8 if "L-BFGS" in name else 4)
-            share = size * evaluations * len(history) / seconds / bandwidth
+            memory = bandwidth["cpu" if "ALS" in name else device]
+            share = size * evaluations * len(history) / seconds / memory
             print(
                 f"{m:4}{n:9}  {name:26}{seconds / len(history):11.4f}{len(history):8}"
                 f"{seconds:9.2f}{history['objective'].min():12.5f}"
@@ -186,13 +217,12 @@ def gaps(folder: Path, names, n_folds: int, alone: bool) -> None:
 
     columns = ("transductive", "inductive", "held out", "log-loss", "ROC-AUC", "s / fit")
     columns = columns[:3] if alone else columns
-    rows: dict[str, list[list[float]]] = {name: [] for name in TRAINERS}
+    trainers = TRAINERS | POOLS
+    rows: dict[str, list[list[float]]] = {name: [] for name in trainers}
     paths = [p for p in sorted(folder.glob("*.npz")) if not names or p.stem in names]
     for path in paths:
-        n_classes, folds = load(path)
-        for name, make in TRAINERS.items():
-            if n_classes > 2 and "majorize" in name:
-                continue
+        folds = load(path)[1]
+        for name, make in trainers.items():
             figures = []
             for P, y, T, y_test in folds[:n_folds]:
                 flat, flat_test = P.reshape(len(P), -1), T.reshape(len(T), -1)
@@ -237,12 +267,14 @@ def main() -> int:
     parser.add_argument("--folds", type=int, default=2, help="outer folds of each data set")
     parser.add_argument("--m", nargs="+", type=int, default=[10, 50])
     parser.add_argument("--n", nargs="+", type=int, default=[1_000, 10_000])
-    parser.add_argument("--trainers", nargs="+", choices=TRAINERS, help="all if left out")
+    parser.add_argument("--trainers", nargs="+", choices=TRAINERS | POOLS, help="all if left out")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--limit", type=int, default=10_000, help="largest n that may converge")
+    parser.add_argument("--limit", type=int, default=500_000, help="cells that may converge")
+    parser.add_argument("--epochs", type=int, default=3, help="epochs that are timed above that")
     options = parser.parse_args()
-    for name in set(TRAINERS) - set(options.trainers or TRAINERS):
-        del TRAINERS[name]
+    for name in set(TRAINERS | POOLS) - set(options.trainers or TRAINERS | POOLS):
+        TRAINERS.pop(name, None)
+        POOLS.pop(name, None)
     with threadpool_limits(1):
         if options.data:
             if options.objectives:
@@ -253,7 +285,7 @@ def main() -> int:
                 gaps(options.data, options.sets, options.folds, options.alone)
         else:
             sizes = [(m, n) for m in options.m for n in options.n]
-            times(sizes, options.device, options.limit)
+            times(sizes, options.device, options.limit, options.epochs)
     return 0
 
 
