@@ -3,7 +3,6 @@
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from types import NoneType
 from typing import Any, Literal
 
@@ -169,7 +168,8 @@ def _check_options(
         raise ValueError(f"refit must be 'full', 'bag', 'both' or None, got {refit!r}.")
     if str(on_error) not in ("missing", "raise"):
         raise ValueError(f"on_error must be 'missing' or 'raise', got {on_error!r}.")
-    if time_limit is not None and not (isinstance(time_limit, Real) and time_limit > 0):
+    number = isinstance(time_limit, (int, float, np.number)) and not isinstance(time_limit, bool)
+    if time_limit is not None and not (number and 0 < time_limit < np.inf):
         raise ValueError(f"time_limit must be a number of seconds > 0 or None, got {time_limit!r}.")
     if X_test is not None and refit is None:
         raise ValueError("X_test needs models that predict it: pass refit='full', 'bag' or 'both'.")
