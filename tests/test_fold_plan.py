@@ -73,7 +73,7 @@ def test_a_generator_of_splits_is_read_once():
     ("cv", "message"),
     [
         (1, "cv must be an integer >= 2"),
-        ("prefit", "cv must be an integer >= 2"),
+        ("prefit", "may have been trained on"),
         ([(np.arange(10), np.arange(5, 20))], "Fold 0 of cv trains on 5 of the rows"),
         ([(np.arange(10), np.arange(50, 70))], "names row 69; X has the rows 0 … 59"),
     ],
