@@ -140,7 +140,7 @@ def _given_count(
 
 def _block_run(P: np.ndarray, n_classes: int) -> int:
     """Return how many K-blocks from the start hold probabilities that sum to 1."""
-    run = 0
+    run, proved = 0, False
     for start in range(0, P.shape[1] - n_classes + 1, n_classes):
         block = P[:, start : start + n_classes]
         sums = block.sum(axis=1)
@@ -148,11 +148,12 @@ def _block_run(P: np.ndarray, n_classes: int) -> int:
         fine = (block[known] >= -1e-6).all() and (
             np.abs(sums[known] - 1) <= ROW_SUM_TOLERANCE
         ).all()
-        # a block that is missing throughout proves nothing, but does not end a run either
-        if not fine or (run == 0 and not known.any()):
+        if not fine:
             break
+        # a block that is missing throughout proves nothing, but does not end a run either
+        proved = proved or bool(known.any())
         run += 1
-    return run
+    return run if proved else 0
 
 
 def _blocks_and_margins(P: np.ndarray, n_classes: int) -> bool:

@@ -3,6 +3,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from stacked_columns import columns, stacked
 
+from cfe_stack.layout import resolve_layout
 from cfe_stack.layout_detection import (
     LayoutWarning,
     detect_orientation,
@@ -159,3 +160,14 @@ def test_margins_beside_features_need_a_layout_where_their_width_is_open(made):
     both = np.column_stack([P, RNG.normal(size=(200, 9))])
     with pytest.raises(ValueError, match="margins.*\n?.*ovo"):
         predicted_columns(both, codes, 4, 4, "after", None)
+
+
+@pytest.mark.parametrize("n_classes", [3, 4])
+@pytest.mark.parametrize("silent", [[0], [2], [0, 1]], ids=str)
+def test_blocks_are_found_beside_learners_without_a_prediction(silent, n_classes):
+    P, codes, _ = stacked(4, 60, n_classes)
+    blocks = P.reshape(60, 4, n_classes)
+    blocks[:, silent] = np.nan
+    found = resolve_layout(P, codes, n_classes)
+    assert found.n_classifiers == 4
+    assert {group.kind for group in found.groups} == {"blocks"}
