@@ -143,7 +143,7 @@ class CFEnsembleTrainer(BaseTrainer):
     sklearn.exceptions.ConvergenceWarning
         If `max_iter` sweeps were not enough for `tol`.
     CollapsedAggregatorWarning
-        If the aggregator ends with constant predictions, or turns the ranking over or loses it.
+        If the aggregator ends with constant predictions, or turns the ranking over.
 
     Notes
     -----
@@ -293,7 +293,7 @@ class CFEnsembleTrainer(BaseTrainer):
         if keep:
             self.instance_factors_ = Y
             self.transductive_proba_ = probabilities(self._scores(Y, predicted))
-        self._warn_if_collapsed(data, supervision, majorize or self._label_aware)
+        self._warn_if_collapsed(data, supervision, False)
         return self
 
     def check_parameters(self) -> None:

@@ -335,11 +335,11 @@ class BaseTrainer(Stamped, BaseEstimator):
         return scores
 
     def _warn_if_collapsed(
-        self, data: EnsembleData, supervision: Supervision, absorbs_labels: bool
+        self, data: EnsembleData, supervision: Supervision, trained_here: bool
     ) -> None:
         """Warn where the aggregator turned against the classifiers or says the same of everyone.
 
-        Where training saw factors that know labels, it is not judged by what it makes of others.
+        `trained_here` says that factors and aggregator were trained on label-free predictions.
         """
         known, model = supervision.rows, self.factor_model_
         if isinstance(self._aggregator, MeanAggregator) or not known.size:
@@ -350,7 +350,7 @@ class BaseTrainer(Stamped, BaseEstimator):
         proba = probabilities(self._scores(Y, predicted))[predicted]
         average = plain_average(block.R[:, predicted])
         symptom = collapse_symptom(
-            proba, average, block.labels[predicted], trained_here=not absorbs_labels
+            proba, average, block.labels[predicted], trained_here=trained_here
         )
         if symptom is None:
             return

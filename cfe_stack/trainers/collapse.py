@@ -23,7 +23,7 @@ def collapse_symptom(
     labels : ndarray of shape (n,)
         Class codes.
     trained_here : bool, default=True
-        Whether it was trained on these very predictions, and not on factors that know the labels.
+        Whether factors and aggregator were trained together on these very predictions.
 
     Returns
     -------

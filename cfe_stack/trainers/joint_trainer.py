@@ -271,7 +271,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         self.transductive_proba_ = np.concatenate(
             [probabilities(self._scores(found.Y[:, k], predicted[k])) for k in parts]
         )
-        self._warn_if_collapsed(data, supervision, self.instance_factors == "free")
+        self._warn_if_collapsed(data, supervision, self.instance_factors == "projected")
         return self
 
     def _at_rest(self, found: Found, data: EnsembleData) -> Aggregator:
