@@ -108,6 +108,7 @@ def variants() -> dict[str, CFEnsembleClassifier]:
         WHOLE: CFEnsembleClassifier(),
         "no calibration": OtherClassifier().with_pools(training=PoolsWithoutCalibration),
         "no prior on strengths": OtherClassifier().with_pools(prior_power=0.0),
+        "prior of power 1": OtherClassifier().with_pools(prior_power=1.0),
         "one point of each path": CFEnsembleClassifier(scoring="neg_log_loss"),
         "no second level": OtherClassifier().with_pools(second_level=False),
         "inner folds not repeated": CFEnsembleClassifier(cv=StratifiedKFold(5)),
