@@ -250,16 +250,37 @@ def select_pool(
         type(path[0]).average(path, path_shares[name][chosen])
         for name, path, chosen in zip(names, final, points, strict=True)
     ]
+    stretch = slope_on_all_rows(beta.sum(), len(np.unique(folds[0, rows]))) / (beta.sum() or 1.0)
     cv_logits = np.full((len(training.labels), *training.Z.shape[1:-1]), np.nan)
     # one intercept broadcasts over the rows, one per class over the classes
     cv_logits[rows] = stacked.mean(axis=0) @ beta + shift
     return SelectedPool(
-        pool=type(pools[0]).average(pools, beta).shifted(shift),
+        pool=type(pools[0]).average(pools, beta * stretch).shifted(shift),
         cv_scores=cv_scores,
         family_shares=dict(zip(names, beta.tolist(), strict=True)),
         path_shares=path_shares,
         cv_logits=cv_logits,
     )
+
+
+def slope_on_all_rows(slope: float, n_folds: int) -> float:
+    """Return the slope that scores need when they come from all rows, not from all folds but one.
+
+    Scores that overfit have to be shrunk by about a constant divided by the number of rows that they
+    were learnt from. A slope above 1 has other reasons and stays.
+
+    References
+    ----------
+    J. C. van Houwelingen and S. le Cessie, "Predictive value of statistical models", Statistics in
+    Medicine 9, 1990.
+
+    Examples
+    --------
+    >>> from cfe_stack.pool_selection import slope_on_all_rows
+    >>> slope_on_all_rows(0.9, 5)
+    0.92
+    """
+    return slope + max(1 - slope, 0.0) / n_folds
 
 
 def selection_rows(
