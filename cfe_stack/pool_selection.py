@@ -266,8 +266,8 @@ def select_pool(
 def slope_on_all_rows(slope: float, n_folds: int) -> float:
     """Return the slope that scores need when they come from all rows, not from all folds but one.
 
-    Scores that overfit have to be shrunk by about a constant divided by the number of rows that they
-    were learnt from. A slope above 1 has other reasons and stays.
+    Scores that overfit have to be shrunk by about a constant divided by the number of rows that
+    they were learnt from. A slope above 1 has other reasons and stays.
 
     References
     ----------
