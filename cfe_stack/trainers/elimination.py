@@ -29,8 +29,11 @@ MOST_STEPS = 50
 MOST_HALVINGS = 30
 ENOUGH = 1e-10
 """Largest residual of u, relative to κ."""
-AGGREGATOR_STEPS = 10
-"""Steps of L-BFGS per sweep; after more of them the next classifiers would undo the rest."""
+AGGREGATOR_STEPS = 50
+"""Most steps of L-BFGS per sweep."""
+SMALL_GAIN = 1e-3
+"""Gain of a step, as a share, that is the last: the next classifiers would undo the rest, and
+weights that grow without end, for next to nothing, would end in rounding."""
 ROUNDING = 1e-12
 TINY = np.finfo(float).tiny
 
@@ -141,7 +144,7 @@ class LabelledSystems:
             return here.objective, np.concatenate(gradient)
 
         start = np.concatenate([np.zeros(r), constants])
-        options = {"maxiter": AGGREGATOR_STEPS, "gtol": 0.0}
+        options = {"maxiter": AGGREGATOR_STEPS, "gtol": 0.0, "ftol": SMALL_GAIN}
         found = minimize(value, start, jac=True, method="L-BFGS-B", options=options)
         return found.x[:r], found.x[r:]
 
