@@ -23,7 +23,7 @@ from typing import Self
 import numpy as np
 from scipy.optimize import minimize
 
-from cfe_stack.losses import FocalLoss, margin_directions, margins
+from cfe_stack.losses import FocalLoss, in_scores, loss_gradient, margin_directions, margins
 
 MOST_STEPS = 50
 MOST_HALVINGS = 30
@@ -36,13 +36,6 @@ SMALL_GAIN = 1e-3
 weights that grow without end, for next to nothing, would end in rounding."""
 ROUNDING = 1e-12
 TINY = np.finfo(float).tiny
-
-
-def loss_gradient(scores: np.ndarray, labels: np.ndarray, loss: FocalLoss) -> np.ndarray:
-    """Return the derivative of the loss in the scores, of the shape of `scores`."""
-    slope = loss.derivative(margins(scores, labels))
-    directions = margin_directions(scores, labels)
-    return slope * directions if scores.ndim < 2 else slope[:, None] * directions
 
 
 def as_scores(columns: np.ndarray) -> np.ndarray:
@@ -242,7 +235,7 @@ class _Pulls:
         margin = margins(scores, self.labels)
         slope, curvature = self.loss.derivative(margin), self.loss.curvature(margin)
         D = margin_directions(scores, self.labels).reshape(u.shape)
-        residual = kappa * slope[:, None] * D - u
+        residual = kappa * in_scores(slope, D) - u
         going = np.abs(residual).max(axis=1) > ENOUGH * self.kappa
         # second derivatives of the loss, without what makes those of a focal loss indefinite
         hessians = (curvature[:, None] * D)[:, :, None] * D[:, None, :]

@@ -29,14 +29,9 @@ import numpy as np
 
 from cfe_stack.aggregators import WeightedAggregator
 from cfe_stack.ensemble_data import Block, EnsembleData
-from cfe_stack.losses import FocalLoss
+from cfe_stack.losses import FocalLoss, loss_gradient
 from cfe_stack.trainers.base import BaseTrainer
-from cfe_stack.trainers.elimination import (
-    LabelledSystems,
-    as_scores,
-    each_times,
-    loss_gradient,
-)
+from cfe_stack.trainers.elimination import LabelledSystems, as_scores, each_times
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.normal_equations import ClassifierEquations, instance_systems, unpack
 from cfe_stack.trainers.passes import Passes, pass_block_size
