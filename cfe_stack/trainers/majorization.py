@@ -295,7 +295,7 @@ class Majorizer:
         target = target.reshape(len(scores), weights.shape[1])
         S, Q = (Y * kappa) @ Y.T, (Y * kappa) @ (target - constant)
         sizes, axes = np.linalg.eigh(S)
-        kept = sizes > NEGLIGIBLE * sizes[-1]
+        kept = sizes > d * np.finfo(float).eps * sizes[-1]
         axes, lengths = axes[:, kept], np.sqrt(sizes[kept])
         L = axes * lengths
         gram = unpack(equations.gram, d)
