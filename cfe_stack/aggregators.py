@@ -12,7 +12,7 @@ import numpy as np
 
 from cfe_stack.gates import linear_gate
 from cfe_stack.link import Link, make_link
-from cfe_stack.losses import FocalLoss, margin_directions, margins
+from cfe_stack.losses import FocalLoss, in_scores, margin_directions, margins
 from cfe_stack.pool_design import PoolDesign, row_slices
 from cfe_stack.pool_solver import PoolProblem, minimize_pool
 
@@ -217,11 +217,7 @@ def weight_gradient(
         scores = aggregator.scores(part)
         margin = margins(scores, labels[rows])
         slope = weights[rows] * loss.derivative(margin)
-        on_scores = (
-            slope * margin_directions(scores, labels[rows])
-            if scores.ndim == 1
-            else slope[:, None] * margin_directions(scores, labels[rows])
-        )
+        on_scores = in_scores(slope, margin_directions(scores, labels[rows]))
         in_weights = in_weights + np.tensordot(on_scores, part, axes=on_scores.ndim)
         in_intercept = in_intercept + on_scores.sum(axis=0)
         total += loss.normaliser(margin, weights[rows])

@@ -1,6 +1,7 @@
 """Synthetic ensemble data with known truth, and the small real data of the demo."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,7 +39,7 @@ class SyntheticEnsemble:
     'SyntheticEnsemble'
     """
 
-    R: NDArray[np.float64]
+    R: NDArray[np.floating]
     labels: NDArray[np.int64]
     posterior: NDArray[np.float64]
     skill: NDArray[np.float64]
@@ -84,6 +85,7 @@ def make_ensemble(
     class_prior: ArrayLike | None = None,
     correlation: float = 0.0,
     missing_rate: float = 0.0,
+    dtype: Literal["float64", "float32"] = "float64",
     random_state: int | np.random.RandomState | None = None,
 ) -> SyntheticEnsemble:
     r"""Simulate classifiers whose best combination is known exactly.
@@ -111,6 +113,9 @@ def make_ensemble(
         Correlation of the errors of two classifiers on an instance, at least 0 and below 1.
     missing_rate : float, default=0.0
         Probability that a cell of `R` is missing, from 0 to 1, independent of everything else.
+    dtype : {"float64", "float32"}, default="float64"
+        Of `R`, the one result that grows with classifiers times instances. The values agree but
+        for rounding.
     random_state : int, RandomState instance or None, default=None
         Source of randomness. `R` with and without missing cells agree for the same integer.
 
@@ -132,7 +137,8 @@ def make_ensemble(
     classifiers. It reports :math:`\mathrm{softmax}(\log \pi + d_{ui} x_{ui})`, its own exact
     posterior. With :math:`\Sigma` the correlation matrix of the classifiers, the posterior given
     all of them is :math:`\mathrm{softmax}(\log \pi + d_i^\top \Sigma^{-1} x_i)`: without
-    correlation the product of the opinions, with the prior counted once.
+    correlation the product of the opinions, with the prior counted once. Classifiers are drawn one
+    after the other, so `R` is all that takes memory.
 
     Examples
     --------
@@ -148,6 +154,8 @@ def make_ensemble(
     _check_count("n_classes", n_classes, 2)
     _check_range("correlation", correlation, 0.0, 1.0, include_high=False)
     _check_range("missing_rate", missing_rate, 0.0, 1.0)
+    if str(dtype) not in ("float64", "float32"):
+        raise ValueError(f"dtype must be 'float64' or 'float32'; got {dtype!r}.")
     prior = _class_prior(class_prior, n_classes)
     rng = check_random_state(random_state)
 
@@ -157,19 +165,30 @@ def make_ensemble(
     hidden = _vector("difficulty", hidden, n_instances, high=1.0)
     labels = rng.choice(n_classes, n_instances, p=prior).astype(np.int64)
 
-    strength = np.outer(skills, 1.0 - hidden)
-    shared = rng.standard_normal((1, n_instances, n_classes))
-    own = rng.standard_normal((n_classifiers, n_instances, n_classes))
-    seen = np.sqrt(correlation) * shared + np.sqrt(1.0 - correlation) * own
-    seen += strength[:, :, None] * np.eye(n_classes)[labels]
     with np.errstate(divide="ignore"):
         log_prior = np.log(prior)
-    R = softmax(log_prior + strength[:, :, None] * seen, axis=2)
-    posterior = softmax(log_prior + _joint_evidence(strength, seen, correlation), axis=1)
+    several = (n_classes,) if n_classes > 2 else ()
+    R = np.empty((n_classifiers, n_instances, *several), dtype=dtype)
+    shared = np.sqrt(correlation) * rng.standard_normal((n_instances, n_classes))
+    evidence, total = np.zeros((2, n_instances, n_classes))
+    for row, ability in zip(R, skills, strict=True):
+        strength = (ability * (1.0 - hidden))[:, None]
+        own = rng.standard_normal((n_instances, n_classes))
+        seen = shared + np.sqrt(1.0 - correlation) * own
+        seen[np.arange(n_instances), labels] += strength[:, 0]
+        opinion = strength * seen
+        evidence += opinion
+        total += seen
+        proba = softmax(log_prior + opinion, axis=1)
+        row[...] = proba if several else proba[:, 1]
+    # the inverse of the classifiers' correlation matrix in closed form
+    overlap = correlation / (1.0 + (n_classifiers - 1) * correlation)
+    evidence -= overlap * skills.sum() * (1.0 - hidden)[:, None] * total
+    posterior = softmax(log_prior + evidence / (1.0 - correlation), axis=1)
 
-    if n_classes == 2:
-        R, posterior = R[:, :, 1].copy(), posterior[:, 1].copy()
-    R[rng.uniform(size=(n_classifiers, n_instances)) < missing_rate] = np.nan
+    for row in R:
+        row[rng.uniform(size=n_instances) < missing_rate] = np.nan
+    posterior = posterior if several else posterior[:, 1].copy()
     return SyntheticEnsemble(R, labels, posterior, skills, hidden, prior)
 
 
@@ -221,15 +240,6 @@ def load_demo_problems() -> tuple[DemoProblem, ...]:
             f"the same {len(eight)} images, {eight.mean():.0%} of them an 8",
         ),
     )
-
-
-def _joint_evidence(
-    strength: NDArray[np.float64], seen: NDArray[np.float64], correlation: float
-) -> NDArray[np.float64]:
-    """Evidence of all classifiers together, by the closed-form inverse of their correlation."""
-    overlap = correlation / (1.0 + (len(strength) - 1) * correlation)
-    together = overlap * strength.sum(axis=0)[:, None] * seen.sum(axis=0)
-    return (np.einsum("ui,uik->ik", strength, seen) - together) / (1.0 - correlation)
 
 
 def _class_prior(class_prior: ArrayLike | None, n_classes: int) -> NDArray[np.float64]:

@@ -180,6 +180,24 @@ def margin_directions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return directions
 
 
+def in_scores(slope: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Return the derivative in the scores of what has a slope (n,) in the margin.
+
+    Parameters
+    ----------
+    slope : ndarray of shape (n_instances,)
+    directions : ndarray of shape (n_instances,) or (n_instances, n_classes)
+        As :func:`margin_directions` returns them.
+    """
+    return directions * (slope if directions.ndim == 1 else slope[:, None])
+
+
+def loss_gradient(scores: np.ndarray, labels: np.ndarray, loss: FocalLoss) -> np.ndarray:
+    """Return the derivative of the loss in the scores, of the shape of `scores`."""
+    slope = loss.derivative(margins(scores, labels))
+    return in_scores(slope, margin_directions(scores, labels))
+
+
 def probabilities(scores: np.ndarray) -> np.ndarray:
     """Return class probabilities (n, K) of raw scores (n,) or (n, K)."""
     if scores.ndim == 1:

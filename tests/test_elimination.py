@@ -2,12 +2,11 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime, minimize
 
-from cfe_stack.losses import FocalLoss, margins
+from cfe_stack.losses import FocalLoss, loss_gradient, margins
 from cfe_stack.trainers.elimination import (
     LabelledSystems,
     as_scores,
     each_times,
-    loss_gradient,
     solve_pulls,
 )
 

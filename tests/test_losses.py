@@ -13,6 +13,7 @@ from cfe_stack.losses import (
     LinearSchedule,
     class_weights,
     instance_weights,
+    loss_gradient,
     margin_directions,
     margins,
     prior_log_odds,
@@ -202,6 +203,20 @@ def test_margin_directions_are_the_numerical_gradient(multiclass):
     for k, unit in enumerate(np.eye(4)):
         numerical[:, k] = slope(lambda t, unit=unit: margins(scores + t * unit, labels), 0.0)
     np.testing.assert_allclose(margin_directions(scores, labels), numerical, atol=1e-10)
+
+
+@pytest.mark.parametrize("loss", [FocalLoss(), FocalLoss(0.5), FocalLoss(2.0)])
+def test_the_gradient_in_the_scores_is_numerical(multiclass, loss):
+    scores, labels = multiclass
+    for raw, codes in ((scores, labels), (scores[:, 0], labels % 2)):
+        gradient = loss_gradient(raw, codes, loss).reshape(len(raw), -1)
+        for k in range(raw[0].size):
+            unit = (np.arange(raw[0].size) == k).reshape(raw.shape[1:])
+
+            def along(t, raw=raw, codes=codes, unit=unit):
+                return loss.value(margins(raw + t * unit, codes))
+
+            np.testing.assert_allclose(gradient[:, k], slope(along, 0.0), atol=1e-8)
 
 
 def test_margins_leave_the_scores_alone_and_bear_large_ones(multiclass):

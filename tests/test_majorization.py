@@ -10,10 +10,14 @@ from cfe_stack import (
 )
 from cfe_stack.datasets import make_ensemble
 from cfe_stack.losses import FocalLoss, LinearSchedule, margins
+from cfe_stack.trainers.elimination import as_scores
 from cfe_stack.trainers.majorization import (
+    Majorizer,
     bound_curvature,
     bound_target,
 )
+from cfe_stack.trainers.normal_equations import ClassifierEquations
+from cfe_stack.trainers.supervision import Supervision
 
 SCORES = np.array([-1e4, -30.0, -2.0, -1e-9, 0.0, 1e-7, 0.5, 3.0, 40.0, 1e4])
 STANDARD = {"link": "logit", "standardize": True, "confidence": "uniform", "lambda_reg": 1.0}
@@ -179,3 +183,37 @@ def test_the_classifier_refits_on_label_free_factors():
         for m in (plain, model)
     ]
     assert losses[1] == pytest.approx(losses[0], abs=0.01)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e4, 1e9])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_classifiers_are_solved_however_large_the_weights(n_classes, size):
+    data = problem(n=60, n_classes=n_classes)
+    trainer = majorizing(max_iter=1, confidence="uniform").fit(data)
+    supervision, aggregator = Supervision.of(trainer, data), trainer._aggregator
+    aggregator.weights_ = size * aggregator.weights_
+    majorizer = Majorizer.of(trainer, data, supervision, aggregator)
+    model, Y, d = trainer.factor_model_, trainer.instance_factors_, trainer.latent_dim
+    Z, m = model.linked(data.R), data.n_classifiers
+    equations = ClassifierEquations.empty(d, m, len(Z))
+    equations.add(Y, np.ones((m, 60)), Z)
+    solved = majorizer.solve_classifiers(model, equations, Y)
+
+    known = supervision.rows
+    rows = (aggregator.weights_[:, None] * np.ones(len(Z) // m)).T
+
+    def scores(X):
+        a = np.einsum("km,dmk->dk", rows, X.reshape(d, m, -1))
+        return as_scores(Y[:, known].T @ a + aggregator.intercept_)
+
+    here = scores(model.factors)
+    target = bound_target(here, supervision.labels).reshape(len(known), -1)
+    kappa = majorizer.omega[known] * bound_curvature(here)
+
+    def cost(X):
+        errors = ((Z - X.T @ Y) ** 2).sum() + model.lambda_reg * (X**2).sum()
+        return errors + kappa @ ((scores(X).reshape(target.shape) - target) ** 2).sum(axis=1)
+
+    least = cost(solved)
+    for factor in (0.99, 1.01):
+        assert cost(model.factors + factor * (solved - model.factors)) > least

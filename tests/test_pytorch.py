@@ -133,6 +133,23 @@ def test_an_interrupt_keeps_the_best_state(data, monkeypatch):
     assert np.isfinite(model.predict_proba(data)).all()
 
 
+def test_an_interrupt_of_the_newton_steps_keeps_the_best_state(data, monkeypatch, caplog):
+    settings = {"optimizer": "lbfgs", "dtype": "float64", "latent_dim": 2, "lambda_reg": 1.0}
+
+    def interrupted(point, local_model):
+        local_model(point + 1.0)
+        raise KeyboardInterrupt
+
+    ends = []
+    for newton_end in (interrupted, lambda point, local_model: point):
+        monkeypatch.setattr("cfe_stack.trainers.pytorch.newton_end", newton_end)
+        model = trainer(max_epochs=50, **settings).set_params(tol=1e-3, patience=1).fit(data)
+        ends.append((model.predict_proba(data), model.history_["objective"].min()))
+    assert "the best state is kept" in caplog.text
+    np.testing.assert_array_equal(*(proba for proba, _ in ends))
+    assert ends[0][1] == ends[1][1]
+
+
 def test_a_stalled_descent_stops():
     plateau = Plateau(patience=2, tol=0.01)
     assert [plateau.is_best(v) for v in (1.0, 0.5, 0.499)] == [True, True, True]

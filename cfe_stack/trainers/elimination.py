@@ -23,23 +23,19 @@ from typing import Self
 import numpy as np
 from scipy.optimize import minimize
 
-from cfe_stack.losses import FocalLoss, margin_directions, margins
+from cfe_stack.losses import FocalLoss, in_scores, loss_gradient, margin_directions, margins
 
 MOST_STEPS = 50
 MOST_HALVINGS = 30
 ENOUGH = 1e-10
 """Largest residual of u, relative to κ."""
-AGGREGATOR_STEPS = 10
-"""Steps of L-BFGS per sweep; after more of them the next classifiers would undo the rest."""
+AGGREGATOR_STEPS = 50
+"""Most steps of L-BFGS per sweep."""
+SMALL_GAIN = 1e-3
+"""Gain of a step, as a share, that is the last: the next classifiers would undo the rest, and
+weights that grow without end, for next to nothing, would end in rounding."""
 ROUNDING = 1e-12
 TINY = np.finfo(float).tiny
-
-
-def loss_gradient(scores: np.ndarray, labels: np.ndarray, loss: FocalLoss) -> np.ndarray:
-    """Return the derivative of the loss in the scores, of the shape of `scores`."""
-    slope = loss.derivative(margins(scores, labels))
-    directions = margin_directions(scores, labels)
-    return slope * directions if scores.ndim < 2 else slope[:, None] * directions
 
 
 def as_scores(columns: np.ndarray) -> np.ndarray:
@@ -141,7 +137,7 @@ class LabelledSystems:
             return here.objective, np.concatenate(gradient)
 
         start = np.concatenate([np.zeros(r), constants])
-        options = {"maxiter": AGGREGATOR_STEPS, "gtol": 0.0}
+        options = {"maxiter": AGGREGATOR_STEPS, "gtol": 0.0, "ftol": SMALL_GAIN}
         found = minimize(value, start, jac=True, method="L-BFGS-B", options=options)
         return found.x[:r], found.x[r:]
 
@@ -239,7 +235,7 @@ class _Pulls:
         margin = margins(scores, self.labels)
         slope, curvature = self.loss.derivative(margin), self.loss.curvature(margin)
         D = margin_directions(scores, self.labels).reshape(u.shape)
-        residual = kappa * slope[:, None] * D - u
+        residual = kappa * in_scores(slope, D) - u
         going = np.abs(residual).max(axis=1) > ENOUGH * self.kappa
         # second derivatives of the loss, without what makes those of a focal loss indefinite
         hessians = (curvature[:, None] * D)[:, :, None] * D[:, None, :]

@@ -29,14 +29,9 @@ import numpy as np
 
 from cfe_stack.aggregators import WeightedAggregator
 from cfe_stack.ensemble_data import Block, EnsembleData
-from cfe_stack.losses import FocalLoss
+from cfe_stack.losses import FocalLoss, loss_gradient
 from cfe_stack.trainers.base import BaseTrainer
-from cfe_stack.trainers.elimination import (
-    LabelledSystems,
-    as_scores,
-    each_times,
-    loss_gradient,
-)
+from cfe_stack.trainers.elimination import LabelledSystems, as_scores, each_times
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.normal_equations import ClassifierEquations, instance_systems, unpack
 from cfe_stack.trainers.passes import Passes, pass_block_size
@@ -277,11 +272,14 @@ class Majorizer:
         -----
         Class by class, the row couples the classifiers through :math:`a = \sum_u \hat w_u x_u`
         only. With the Gram matrices G and right sides r of the reconstruction (ridge included), and
-        :math:`S = \sum_i \kappa_i y_i y_i^T`, :math:`q = \sum_i \kappa_i \tau_i y_i` of the row,
+        :math:`S = \sum_i \kappa_i y_i y_i^T = L L^T`, :math:`q = \sum_i \kappa_i \tau_i y_i` of the
+        row,
 
-        .. math:: x_u = G_u^{-1} (r_u + \hat w_u (q - S a)), \quad
-            (I + T S) a = \sum_u \hat w_u G_u^{-1} r_u + T q, \quad
+        .. math:: x_u = G_u^{-1} (r_u + \hat w_u v), \quad
+            v = L (I + L^T T L)^{-1} L^+ \Bigl(q - S \sum_u \hat w_u G_u^{-1} r_u\Bigr), \quad
             T = \sum_u \hat w_u^2 G_u^{-1}.
+
+        The matrix in brackets stays definite however large the weights become.
         """
         known, m = self.omega > 0, model.n_classifiers
         weights, Y = self._row_weights(model), Y[:, known].astype(np.float64)
@@ -296,13 +294,17 @@ class Majorizer:
         target = bound_target(scores, self.labels[known], self.loss)
         target = target.reshape(len(scores), weights.shape[1])
         S, Q = (Y * kappa) @ Y.T, (Y * kappa) @ (target - constant)
+        sizes, axes = np.linalg.eigh(S)
+        kept = sizes > d * np.finfo(float).eps * sizes[-1]
+        axes, lengths = axes[:, kept], np.sqrt(sizes[kept])
+        L = axes * lengths
         gram = unpack(equations.gram, d)
         rounding = 8 * d * np.finfo(float).eps * gram.max()
         inverses = np.linalg.inv(gram + max(model.lambda_reg, rounding) * np.eye(d))
-        alone = np.einsum("mij,jmk->imk", inverses, equations.right_sides.reshape(d, m, -1))
-        solved = np.empty_like(alone)
+        solved = np.einsum("mij,jmk->imk", inverses, equations.right_sides.reshape(d, m, -1))
         for k, w in enumerate(weights.T):
-            T = np.einsum("m,mij->ij", w**2, inverses)
-            total = np.linalg.solve(np.eye(d) + T @ S, alone[:, :, k] @ w + T @ Q[:, k])
-            solved[:, :, k] = alone[:, :, k] + w * (inverses @ (Q[:, k] - S @ total)).T
+            T = L.T @ np.einsum("m,mij->ij", w**2, inverses) @ L
+            gap = (Q[:, k] - S @ (solved[:, :, k] @ w)) @ axes / lengths
+            pull = L @ np.linalg.solve(np.eye(len(T)) + T, gap)
+            solved[:, :, k] += w * (inverses @ pull).T
         return solved.reshape(d, -1)

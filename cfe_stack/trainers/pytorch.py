@@ -329,16 +329,16 @@ def _run(trainer: Any, state: _Descent, supervision: Supervision, plateau: Plate
                 break
             if trainer.optimizer != "lbfgs" and constant:
                 schedule.step(value)
+        if trainer.optimizer == "lbfgs" and trainer.dtype == "float64" and plateau.stalled:
+            _end_exactly(state, best, supervision.rho, loss)
+            trainer._record(supervision.rho, state.evaluate(loss), loss)
+            best = state.snapshot()
     except KeyboardInterrupt:
         logger.warning("interrupted after %d epochs: the best state is kept", len(trainer.history_))
-        plateau.n_waiting = 0
     state.restore(best)
-    if trainer.optimizer == "lbfgs" and trainer.dtype == "float64" and plateau.stalled:
-        _end_exactly(state, supervision.rho, loss)
-        trainer._record(supervision.rho, state.evaluate(loss), loss)
 
 
-def _end_exactly(state: _Descent, rho: float, loss: FocalLoss) -> None:
+def _end_exactly(state: _Descent, best: list[torch.Tensor], rho: float, loss: FocalLoss) -> None:
     """Go on from where the line search lost sight of the minimum."""
     learned = state.learned
     sizes = [p.numel() for p in learned]
@@ -369,7 +369,7 @@ def _end_exactly(state: _Descent, rho: float, loss: FocalLoss) -> None:
 
         return LocalModel(float(value.detach()), flat(slopes), product)
 
-    state.restore(tensors(newton_end(flat(learned), local_model)))
+    state.restore(tensors(newton_end(flat(best), local_model)))
 
 
 def _step(optimizer: Any, parts: Any, batch: _Batch, rho: float, loss: FocalLoss) -> None:
