@@ -350,7 +350,8 @@ def test_threads_of_one_process_give_the_same_matrix():
 BAD = {
     "refit": ({"refit": "all"}, ValueError, "refit must be 'full', 'bag', 'both' or None"),
     "on_error": ({"on_error": "skip"}, ValueError, "on_error must be 'missing' or 'raise'"),
-    "time_limit": ({"time_limit": 0}, ValueError, "time_limit must be a number of seconds > 0"),
+    "time_limit": ({"time_limit": 0}, ValueError, "time_limit must be a number > 0, got 0"),
+    "n_jobs": ({"n_jobs": True}, ValueError, "n_jobs must be None .* got True"),
     "X_test": ({"X_test": X, "refit": None}, ValueError, "X_test needs models"),
     "stack_method": ({"stack_method": "proba"}, ValueError, "stack_method is 'proba'"),
     "early": ({"early_stopping": 0}, ValueError, "rounds >= 1"),
