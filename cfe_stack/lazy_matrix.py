@@ -252,6 +252,20 @@ def without_mask(array: np.ma.MaskedArray) -> np.ndarray:
     return np.where(np.ma.getmaskarray(array), np.nan, np.ma.getdata(array))
 
 
+def without_gradient(matrix: Any) -> Any:
+    """Return a tensor as an array of its numbers; anything else as it is.
+
+    Types that NumPy lacks, as bfloat16, become float32.
+    """
+    if not (hasattr(matrix, "detach") and hasattr(matrix, "cpu")):
+        return matrix
+    tensor = matrix.detach().cpu()
+    try:
+        return tensor.numpy()
+    except TypeError:
+        return tensor.float().numpy()
+
+
 def as_matrix(R: Any) -> Any:
     """Return what was given as R as a floating-point array or as a lazy matrix.
 
@@ -265,6 +279,7 @@ def as_matrix(R: Any) -> Any:
     try:
         if sparse.issparse(R):
             raise TypeError("it is sparse; pass R.toarray()")
+        R = without_gradient(R)
         mapped = isinstance(R, np.memmap)
         if is_lazy(R) or (mapped and R.dtype not in FLOATS):
             R = LazyMatrix(R)

@@ -258,12 +258,21 @@ def test_tensors_are_read_in_training_and_prediction():
     trainer.fit(EnsembleData(torch.tensor(R), torch.tensor(labels)))
     proba = trainer.predict_proba(R)
     np.testing.assert_array_equal(trainer.predict_proba(torch.tensor(R)), proba)
-    for unread in (torch.tensor(R, requires_grad=True), torch.tensor(R, dtype=torch.bfloat16)):
-        with pytest.raises(ValueError, match="R must be an array of numbers: "):
-            trainer.predict_proba(unread)
+    with pytest.raises(ValueError, match="R must be an array of numbers: "):
+        trainer.predict_proba(torch.tensor(R).to_sparse())
     P = R.T
     model = CFEnsembleClassifier(aggregator="log_pool", cv=2)
     proba = clone(model).fit(P, labels).predict_proba(P)
     found = model.fit(torch.tensor(P), torch.tensor(labels)).predict_proba(torch.tensor(P))
     assert isinstance(found, np.ndarray)
     np.testing.assert_array_equal(found, proba)
+    rounded = torch.tensor(R, dtype=torch.bfloat16)
+    for tensor, same in (
+        (torch.tensor(R, requires_grad=True), R),
+        (rounded, rounded.float().numpy()),
+    ):
+        np.testing.assert_array_equal(EnsembleData(tensor).R, same)
+        np.testing.assert_array_equal(trainer.predict_proba(tensor), trainer.predict_proba(same))
+        expected = clone(model).fit(same.T, labels).predict_proba(same.T)
+        found = clone(model).fit(tensor.T, labels).predict_proba(tensor.T)
+        np.testing.assert_array_equal(found, expected)
