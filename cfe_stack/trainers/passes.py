@@ -12,8 +12,6 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, Self, TypeVar
 
-import numpy as np
-
 from cfe_stack.ensemble_data import Block, EnsembleData
 from cfe_stack.threads import n_threads, one_blas_thread
 from cfe_stack.trainers.parameters import check_n_jobs
