@@ -227,7 +227,7 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
             Handed to the base learners as it is.
         y : array-like of shape (n_samples,)
-        sample_weight : array-like of shape (n_samples,), default=None
+        sample_weight : array-like of shape (n_samples,) or float, default=None
             Handed to every fit that takes weights; with metadata routing, to those that ask.
         groups : array-like of shape (n_samples,), default=None
             Handed to the splitter, and to the final estimator if it takes groups.
@@ -248,7 +248,7 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
         tell_final_estimator(final, data, passthrough=self.passthrough, splits=splits)
         P = with_passthrough(data.R, X if self.passthrough else None)
         extra = {
-            name: np.asarray(value)[predicted]
+            name: np.asarray(value)[predicted] if np.ndim(value) else value
             for name, value in routed.final_estimator_.fit.items()
             if value is not None
         }

@@ -63,6 +63,17 @@ def test_what_differs_has_another_address(case):
     assert Fingerprint(one).digest == Fingerprint(one).digest
 
 
+def test_arrow_tables_have_addresses():
+    pyarrow = pytest.importorskip("pyarrow")
+    tables = [
+        pyarrow.table({name: column})
+        for name in "ab"
+        for column in ([1, 2], [1, 3], [1.0, 2.0], ["x", "y"])
+    ]
+    assert len({Fingerprint(table).digest for table in tables}) == len(tables)
+    assert Fingerprint(tables[0]).digest == Fingerprint(tables[0].slice(0)).digest
+
+
 def test_threads_have_no_address():
     forests = [RandomForestClassifier(n_jobs=jobs, random_state=0) for jobs in (None, 1, -1)]
     assert len({Fingerprint(make_pipeline(forest)).digest for forest in forests}) == 1

@@ -208,6 +208,16 @@ def test_weights_reach_the_learners_and_the_final_estimator():
     )
 
 
+@pytest.mark.parametrize("final", [FAST, LogisticRegression()], ids=["ours", "scikit-learn's"])
+def test_one_weight_is_that_of_every_row(final):
+    X, y, T, _ = problem()
+    found, expected = (
+        Stack(BASES, final, cv=3).fit(X, y, sample_weight=given).predict_proba(T)
+        for given in (2.0, np.full(len(y), 2.0))
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_metadata_is_routed_to_those_who_ask():
     X, y, T, _ = problem()
     weights = np.linspace(1, 5, len(y))
@@ -299,6 +309,16 @@ def test_frames_and_sparse_matrices():
     wide = Stack(bases, FAST, passthrough=True).fit(sparse.csr_matrix(X), y)
     assert sparse.issparse(wide.transform(sparse.csr_matrix(T)))
     np.testing.assert_allclose(wide.predict_proba(sparse.csr_matrix(T)), plain, atol=1e-6)
+
+
+def test_arrow_tables_are_read():
+    pyarrow = pytest.importorskip("pyarrow")
+    X, y, T, _ = problem()
+    table, test = (pyarrow.table({f"f{j}": A[:, j] for j in range(5)}) for A in (X, T))
+    found = Stack(BASES, FAST, passthrough=True).fit(table, y)
+    assert found.feature_names_in_.tolist() == table.column_names
+    expected = Stack(BASES, FAST).fit(X[:, :5], y).predict_proba(T[:, :5])
+    np.testing.assert_allclose(found.predict_proba(test), expected)
 
 
 def test_a_fitted_stack_survives_pickling():

@@ -56,7 +56,7 @@ def collect_out_of_fold(
         is copied; its random state of None becomes 0. Repeats are averaged.
     groups : array-like of shape (n_samples,), default=None
         Handed to the splitter.
-    sample_weight : array-like of shape (n_samples,), default=None
+    sample_weight : array-like of shape (n_samples,) or float, default=None
         Handed to every fit that takes weights, and kept in the result.
     fit_params : mapping, default=None
         ``{"name": {"argument": value}}`` or ``{"name__argument": value}``; values with one entry

@@ -29,7 +29,8 @@ def check_rows(
     ----------
     X : array-like, sparse matrix or data frame of n rows
     y : array-like of shape (n,)
-    sample_weight, groups : array-like of shape (n,), default=None
+    sample_weight : array-like of shape (n,) or float, default=None
+    groups : array-like of shape (n,), default=None
     X_test : as X, default=None
 
     Raises
@@ -85,6 +86,7 @@ def _weights(sample_weight: ArrayLike | None, n: int) -> np.ndarray | None:
     if sample_weight is None:
         return None
     weights = np.asarray(sample_weight, dtype=np.float64)
+    weights = np.full(n, weights) if weights.ndim == 0 else weights
     if weights.shape != (n,) or not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(
             f"sample_weight must hold {n} finite numbers >= 0, one per row of X; got shape "
