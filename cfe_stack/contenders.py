@@ -156,14 +156,9 @@ def _scaled_logistic() -> Any:
 
 
 def _scaled_logistic_cv() -> Any:
-    search = LogisticRegressionCV(
-        Cs=10,
-        cv=5,
-        scoring="neg_log_loss",
-        max_iter=1000,
-        use_legacy_attributes=False,
-        l1_ratios=(0.0,),
-    )
+    search = LogisticRegressionCV(Cs=10, cv=5, scoring="neg_log_loss", max_iter=1000)
+    if hasattr(search, "use_legacy_attributes"):  # from scikit-learn 1.8, which warns without
+        search.set_params(use_legacy_attributes=False, l1_ratios=(0.0,))
     return make_pipeline(StandardScaler(), search)
 
 

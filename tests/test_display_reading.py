@@ -1,9 +1,9 @@
 """Displays read the same from a final estimator, a stack around it, and columns with names."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from mlxtend.classifier import StackingCVClassifier
+from optional_packages import pandas as pd
 from sklearn.datasets import make_classification
 from sklearn.ensemble import StackingClassifier
 from sklearn.exceptions import NotFittedError

@@ -1,9 +1,9 @@
 """Folders of prediction files: what is joined, what is refused, and where the mistake is."""
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import pytest
+from optional_packages import pandas as pd
 from sklearn.datasets import make_classification
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression

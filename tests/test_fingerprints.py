@@ -4,9 +4,9 @@ import sys
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import pytest
+from optional_packages import pandas as pd
 from scipy import sparse
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator

@@ -1,11 +1,11 @@
 import pickle
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import pytest
 from counting_learners import CountedTree, Misbehaving, fits
 from joblib import parallel_config
+from optional_packages import pandas as pd
 from scipy import sparse
 from sklearn.datasets import load_iris, make_classification
 from sklearn.linear_model import LogisticRegression, Perceptron, Ridge

@@ -4,12 +4,12 @@ import pickle
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import pytest
 import sklearn
 from counting_learners import CountedTree, Misbehaving, fits
 from joblib import parallel_config
+from optional_packages import pandas as pd
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_wine

@@ -1,6 +1,6 @@
 import numpy as np
-import pandas as pd
 import pytest
+from optional_packages import pandas as pd
 from scipy import sparse
 from sklearn.naive_bayes import GaussianNB
 

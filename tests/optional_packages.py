@@ -1,0 +1,18 @@
+"""Packages that tests need in places: what uses one where it is not installed is skipped."""
+
+from typing import Any
+
+import pytest
+
+
+class Optional:
+    """Stands for a module until something of it is asked for."""
+
+    def __init__(self, module: str) -> None:
+        self.module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(pytest.importorskip(self.module), name)
+
+
+pandas = Optional("pandas")
