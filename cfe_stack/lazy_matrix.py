@@ -252,18 +252,22 @@ def without_mask(array: np.ma.MaskedArray) -> np.ndarray:
     return np.where(np.ma.getmaskarray(array), np.nan, np.ma.getdata(array))
 
 
-def without_gradient(matrix: Any) -> Any:
-    """Return a tensor as an array of its numbers; anything else as it is.
+def as_numpy(values: Any) -> Any:
+    """Return tensors and arrays of other libraries as NumPy's; anything else as it is.
 
-    Types that NumPy lacks, as bfloat16, become float32.
+    Gradients are left behind; types that NumPy lacks, as bfloat16, become float32.
     """
-    if not (hasattr(matrix, "detach") and hasattr(matrix, "cpu")):
-        return matrix
-    tensor = matrix.detach().cpu()
-    try:
-        return tensor.numpy()
-    except TypeError:
-        return tensor.float().numpy()
+    if hasattr(values, "detach") and hasattr(values, "cpu"):
+        tensor = values.detach().cpu()
+        try:
+            return tensor.numpy()
+        except TypeError:
+            return tensor.float().numpy()
+    # NumPy's own arrays, masked and mapped ones among them, stay what they are
+    foreign = hasattr(values, "__array_namespace__") and not isinstance(
+        values, (np.ndarray, np.generic)
+    )
+    return np.asarray(values) if foreign else values
 
 
 def as_matrix(R: Any) -> Any:
@@ -279,7 +283,7 @@ def as_matrix(R: Any) -> Any:
     try:
         if sparse.issparse(R):
             raise TypeError("it is sparse; pass R.toarray()")
-        R = without_gradient(R)
+        R = as_numpy(R)
         mapped = isinstance(R, np.memmap)
         if is_lazy(R) or (mapped and R.dtype not in FLOATS):
             R = LazyMatrix(R)

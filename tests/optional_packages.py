@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 
-class Optional:
+class OptionalModule:
     """Stands for a module until something of it is asked for."""
 
     def __init__(self, module: str) -> None:
@@ -15,4 +15,5 @@ class Optional:
         return getattr(pytest.importorskip(self.module), name)
 
 
-pandas = Optional("pandas")
+pandas = OptionalModule("pandas")
+mlxtend_classifier = OptionalModule("mlxtend.classifier")

@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from cfe_stack.adapters.early_stopping import EarlyStopping, stopping_of
 from cfe_stack.adapters.fitting import LearnerPlan, TrainingRows
 from cfe_stack.adapters.learners import STACK_METHODS, check_estimators, routed_fit_params
+from cfe_stack.lazy_matrix import as_numpy
 from cfe_stack.meta_features import is_missing
 
 
@@ -38,8 +39,8 @@ def check_rows(
     ValueError
         If numbers of rows disagree, a label is missing, or there are fewer than two classes.
     """
-    X = _indexable(X)
-    labels = column_or_1d(y, warn=True)
+    X = indexable(X)
+    labels = column_or_1d(as_numpy(y), warn=True)
     n = X.shape[0]
     if len(labels) != n:
         raise ValueError(f"X has {n} rows and y {len(labels)}; they must have the same number.")
@@ -69,12 +70,13 @@ def check_rows(
         classes,
         weights,
         _groups(groups, n),
-        None if X_test is None else _indexable(X_test),
+        None if X_test is None else indexable(X_test),
     )
 
 
-def _indexable(X: Any) -> Any:
+def indexable(X: Any) -> Any:
     """Return X as something whose rows can be picked."""
+    X = X if hasattr(X, "detach") else as_numpy(X)  # tensors are for learners that take them
     if sparse.issparse(X):
         return X if X.format in ("csr", "csc") else X.tocsr()
     if hasattr(X, "shape") and hasattr(X, "__getitem__"):
