@@ -16,12 +16,11 @@ from cfe_stack.calibration import Calibration, calibrate
 from cfe_stack.folds import content_keys, rounded, seen_from_own_class
 from cfe_stack.linear_pool import LinearFamily, LinearPool, fit_linear_path
 from cfe_stack.losses import FocalLoss, margins
-from cfe_stack.pools import Family, Pool, fit_path, fit_scale
+from cfe_stack.pools import Family, Pool, fit_path
+from cfe_stack.second_level import combine, slope_on_all_rows
 from cfe_stack.selection_scoring import Scorer, mean_score
 from cfe_stack.threads import each
 
-SECOND_LEVEL_PRIOR = 10.0
-"""Strength, in observations, of the pull of the families' coefficients towards equal shares."""
 STRENGTH_PRIOR = 0.3
 """Grid points have prior shares in proportion to their strengths to this power: where few rows
 decide, strong penalties are the safer ones."""
@@ -201,6 +200,7 @@ def select_pool(
     folds: np.ndarray,
     scorer: Scorer | None = None,
     prior_power: float = STRENGTH_PRIOR,
+    by_evidence: bool = True,
 ) -> SelectedPool:
     """Fit every family along its path and combine them.
 
@@ -213,6 +213,8 @@ def select_pool(
         What grid points are chosen by; None averages them by their log-loss.
     prior_power : float, default=STRENGTH_PRIOR
         0 for equal prior shares of all grid points.
+    by_evidence : bool, default=True
+        See `cfe_stack.second_level.combine`.
 
     Returns
     -------
@@ -236,21 +238,16 @@ def select_pool(
         else:
             cv_scores[name] = mean_score(scorer, averaged[-1], labels, weights)
 
-    stacked, n_repeats = np.stack(averaged, axis=-1), len(folds)
-    beta, shift = fit_scale(
-        stacked.reshape(-1, *stacked.shape[2:]),
-        np.tile(labels, n_repeats),
-        np.tile(weights / n_repeats, n_repeats),
-        np.full(len(names), 1 / len(names)),
-        SECOND_LEVEL_PRIOR,
-    )
+    stacked = np.stack(averaged, axis=-1)
+    beta, shift = combine(stacked, labels, weights, by_evidence)
     points = [np.flatnonzero(path_shares[name]).tolist() for name in names]
     final = training.paths(slice(None), 1.0, training.calibration(rows, scale), points)
     pools = [
         type(path[0]).average(path, path_shares[name][chosen])
         for name, path, chosen in zip(names, final, points, strict=True)
     ]
-    stretch = slope_on_all_rows(beta.sum(), len(np.unique(folds[0, rows]))) / (beta.sum() or 1.0)
+    slope = beta.sum()
+    stretch = slope_on_all_rows(slope, len(np.unique(folds[0, rows]))) / (slope or 1.0)
     cv_logits = np.full((len(training.labels), *training.Z.shape[1:-1]), np.nan)
     # one intercept broadcasts over the rows, one per class over the classes
     cv_logits[rows] = stacked.mean(axis=0) @ beta + shift
@@ -261,26 +258,6 @@ def select_pool(
         path_shares=path_shares,
         cv_logits=cv_logits,
     )
-
-
-def slope_on_all_rows(slope: float, n_folds: int) -> float:
-    """Return the slope that scores need when they come from all rows, not from all folds but one.
-
-    Scores that overfit have to be shrunk by about a constant divided by the number of rows that
-    they were learnt from. A slope above 1 has other reasons and stays.
-
-    References
-    ----------
-    J. C. van Houwelingen and S. le Cessie, "Predictive value of statistical models", Statistics in
-    Medicine 9, 1990.
-
-    Examples
-    --------
-    >>> from cfe_stack.pool_selection import slope_on_all_rows
-    >>> slope_on_all_rows(0.9, 5)
-    0.92
-    """
-    return slope + max(1 - slope, 0.0) / n_folds
 
 
 def selection_rows(

@@ -191,7 +191,20 @@ def fit_scale(
     center: np.ndarray,
     strength: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return slopes ≥ 0 and intercepts of score columns by the plain logistic loss.
+    """Return slopes ≥ 0 and intercepts of score columns, the solution of :func:`scale_problem`."""
+    problem = scale_problem(scores, labels, frequencies, center, strength)
+    theta = minimize_pool(problem, problem.center)
+    return theta[: len(center)], theta[len(center) :]
+
+
+def scale_problem(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    frequencies: np.ndarray,
+    center: np.ndarray,
+    strength: float,
+) -> PoolProblem:
+    """Return the problem of slopes ≥ 0 and intercepts of score columns, by the plain logistic loss.
 
     Parameters
     ----------
@@ -205,7 +218,7 @@ def fit_scale(
     design = PoolDesign(scores)
     f, _, n_intercepts = design.sizes
     prior = CLASS_PRIOR if scores.ndim == 2 else 2 * CLASS_PRIOR
-    problem = PoolProblem(
+    return PoolProblem(
         design=design,
         labels=labels,
         weights=frequencies,
@@ -213,5 +226,3 @@ def fit_scale(
         center=np.concatenate([center, np.zeros(n_intercepts)]),
         nonnegative=np.repeat([True, False], [f, n_intercepts]),
     )
-    theta = minimize_pool(problem, problem.center)
-    return theta[:f], theta[f:]

@@ -31,3 +31,15 @@ def minimiser(loss, start, bounds):
     """Return what a generic optimiser finds."""
     options = {"ftol": 1e-15, "gtol": 1e-8, "maxiter": 5000, "maxfun": 10**6}
     return minimize(loss, start, method="L-BFGS-B", bounds=bounds, options=options).x
+
+
+def hessian(loss, theta, step=1e-3):
+    """Return the second derivatives (p, p) of a loss by central differences."""
+    p = len(theta)
+    e = step * np.eye(p)
+    found = np.empty((p, p))
+    for i in range(p):
+        for j in range(p):
+            around = [loss(theta + s * e[i] + t * e[j]) * s * t for s in (1, -1) for t in (1, -1)]
+            found[i, j] = sum(around) / (4 * step**2)
+    return found

@@ -1,18 +1,18 @@
 import numpy as np
 import pytest
-from naive_pools import M, N, log_odds, minimiser, plain_loss
+from naive_pools import M, N, hessian, log_odds, minimiser, plain_loss
 
 from cfe_stack.aggregators import CLASS_PRIOR
 from cfe_stack.calibration import calibrate
 from cfe_stack.losses import FocalLoss
 from cfe_stack.pool_selection import (
-    SECOND_LEVEL_PRIOR,
     STRENGTH_PRIOR,
     PoolTraining,
     select_pool,
     selection_rows,
 )
 from cfe_stack.pools import FAMILIES, LOG_POOL, Family, Pool, fit_path
+from cfe_stack.second_level import SECOND_LEVEL_PRIOR
 
 FOLDS = np.arange(N)[None] % 5
 TWICE = np.stack([np.arange(N) % 5, np.arange(N) // 7 % 5])
@@ -81,16 +81,20 @@ def test_the_steps_are_those_of_the_method(n_classes, folds):
         shift = theta[f] if k == 1 else theta[f:]
         return sum(b * s for b, s in zip(theta, scores, strict=False)) + shift
 
-    def second_level(theta):
-        penalty = SECOND_LEVEL_PRIOR * ((theta[:f] - 1 / f) ** 2).sum()
-        penalty += prior * (theta[f:] ** 2).sum()
+    def loss(theta):
         each = zip(*averaged, strict=True)
-        losses = [plain_loss(combined(theta, scores), labels, weights) for scores in each]
-        return np.mean(losses) + penalty / 2
+        return np.mean([plain_loss(combined(theta, scores), labels, weights) for scores in each])
 
     start = np.concatenate([np.full(f, 1 / f), np.zeros(k)])
+    precision = np.repeat([SECOND_LEVEL_PRIOR, prior], [f, k])
     bounds = [(0, None)] * f + [(None, None)] * k
-    theta = minimiser(second_level, start, bounds)
+    theta = minimiser(lambda t: loss(t) + precision @ (t - start) ** 2 / 2, start, bounds)
+    # along every direction from equal shares as far as its evidence goes
+    unit = precision**-0.5
+    h, V = np.linalg.eigh(hessian(loss, theta) * np.outer(unit, unit))
+    moved = V.T @ ((theta - start) / unit)
+    factors = np.exp((1 + h) * moved**2 / 2) / np.sqrt(1 + h)
+    theta = start + unit * (V @ (moved * factors / (1 + factors)))
     np.testing.assert_allclose(list(chosen.family_shares.values()), theta[:f], atol=1e-3)
     over_repeats = [scores.mean(axis=0) for scores in averaged]
     np.testing.assert_allclose(chosen.cv_logits, combined(theta, over_repeats), atol=5e-3)

@@ -25,12 +25,7 @@ from cfe_stack import CFEnsembleClassifier
 from cfe_stack.calibration import Calibration
 from cfe_stack.final_aggregators import FoldedIn, PoolFinalAggregator, Target
 from cfe_stack.metrics import log_loss
-from cfe_stack.pool_selection import (
-    STRENGTH_PRIOR,
-    PoolTraining,
-    select_pool,
-    selection_rows,
-)
+from cfe_stack.pool_selection import PoolTraining, select_pool, selection_rows
 
 FAMILIES = ("log_pool", "gated_pool", "signed_pool")
 MISSING = 0.3
@@ -47,17 +42,20 @@ class PoolsWithoutCalibration(PoolTraining):
 
 
 class OtherPools(PoolFinalAggregator):
-    """Pools with other families, without calibration, a prior on strengths, or a second level."""
+    """Pools with other families, without calibration or second level, or selected in another way.
+
+    `selection` goes to `cfe_stack.pool_selection.select_pool`.
+    """
 
     def __init__(
         self,
         families=FAMILIES,
         training=PoolTraining,
-        prior_power=STRENGTH_PRIOR,
         second_level=True,
+        **selection,
     ) -> None:
         super().__init__(families)
-        self.training, self.prior_power, self.second_level = training, prior_power, second_level
+        self.training, self.second_level, self.selection = training, second_level, selection
 
     def fit(self, instances: FoldedIn, target: Target) -> None:
         """Select and combine the pools."""
@@ -70,7 +68,7 @@ class OtherPools(PoolFinalAggregator):
             target.loss_weights,
             target.loss,
         )
-        self.selected = select_pool(training, target.folds, prior_power=self.prior_power)
+        self.selected = select_pool(training, target.folds, **self.selection)
         if not self.second_level:
             self.selected = replace(self.selected, pool=self.equal_shares(training))
         self.weights_ = self.selected.pool.weights
@@ -111,6 +109,7 @@ def variants() -> dict[str, CFEnsembleClassifier]:
         "prior of power 1": OtherClassifier().with_pools(prior_power=1.0),
         "one point of each path": CFEnsembleClassifier(scoring="neg_log_loss"),
         "no second level": OtherClassifier().with_pools(second_level=False),
+        "second level as fitted": OtherClassifier().with_pools(by_evidence=False),
         "inner folds not repeated": CFEnsembleClassifier(cv=StratifiedKFold(5)),
     }
     ungated = ("log_pool", "signed_pool")

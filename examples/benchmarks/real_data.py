@@ -35,9 +35,10 @@ TITLES = {
     "pr_auc": "PR-AUC",
     "accuracy": "accuracy",
     "ece": "ECE",
+    "ece_of_1": "ECE of 1",
     "slope": "slope",
 }
-TWO_CLASSES = ("log_loss", "roc_auc", "pr_auc", "ece", "slope")
+TWO_CLASSES = ("log_loss", "roc_auc", "pr_auc", "ece", "ece_of_1", "slope")
 MORE_CLASSES = ("log_loss", "roc_auc", "accuracy", "ece")
 
 
@@ -50,15 +51,28 @@ def calibration_slope(codes: np.ndarray, proba: np.ndarray, weights: np.ndarray 
         return float(model.fit(np.log(p / (1 - p))[:, None], codes, weights).coef_[0, 0])
 
 
-SLOPE = Metric("slope", calibration_slope, greater_is_better=True)
+def calibration_error_of_class_1(
+    codes: np.ndarray, proba: np.ndarray, weights: np.ndarray | None
+) -> float:
+    """Mean gap between P(class 1) and its frequency, over ten bins of equal width."""
+    p = proba[:, 1]
+    bins = np.minimum((10 * p).astype(int), 9)
+    return float(np.abs(np.bincount(bins, p - codes)).sum() / len(p))
+
+
+OWN_METRICS = {
+    "slope": Metric("slope", calibration_slope, greater_is_better=True),
+    "ece_of_1": Metric("ece_of_1", calibration_error_of_class_1),
+}
 
 
 def table(comparison: EnsembleComparison) -> str:
     """Return means, mean ranks by log-loss, and the comparison with the reference."""
     ranks = comparison.ranks()
-    differences = {}
+    differences, of_errors = {}, {}
     if comparison.reference in ranks:
         differences = {d.contender: d for d in comparison.differences()}
+        of_errors = {d.contender: d for d in comparison.differences("ece")}
     rows = []
     for k, name in enumerate(comparison.contenders):
         row = {"contender": name}
@@ -72,6 +86,7 @@ def table(comparison: EnsembleComparison) -> str:
         row[f"{comparison.reference} w–l"] = f"{d.wins}–{d.losses}" if d else ""
         row["Wilcoxon p"] = d.paired.p_value if d else ""
         row["Holm"] = d.p_adjusted if d else ""
+        row["ECE p"] = of_errors[name].paired.p_value if d else ""
         rows.append(row)
     return text_table(rows)
 
@@ -117,7 +132,7 @@ def main() -> int:
         comparison = compare_ensembles(
             part,
             contenders={name: NAMES[name] for name in options.contenders},
-            metrics=[SLOPE if name == "slope" else name for name in columns],
+            metrics=[OWN_METRICS.get(name, name) for name in columns],
             reference=REFERENCE if REFERENCE in options.contenders else None,
             memory=options.memory,
             n_jobs=options.jobs,
@@ -130,7 +145,7 @@ def main() -> int:
     print(
         f"\n{name} w–l: sets on which {name} has the lower log-loss, and the others. Wilcoxon: "
         f"signed ranks of the\nsets' log-losses against {name}, two-sided; Holm: adjusted for the "
-        "number of contenders in the table."
+        "number of contenders in the table;\nECE p: the first test, of calibration errors."
     )
     if options.csv:
         write(options.csv, done)
