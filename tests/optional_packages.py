@@ -12,6 +12,8 @@ class OptionalModule:
         self.module = module
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # somebody looks at the object itself, as doctest does
+            raise AttributeError(name)
         return getattr(pytest.importorskip(self.module), name)
 
 
