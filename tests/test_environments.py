@@ -59,7 +59,7 @@ def test_the_pinned_versions_are_no_older():
 
 def test_every_python_and_extra_has_an_environment():
     said = set(re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"])))
-    assert said == set(re.findall(r"python(3\.\d+)", SCRIPT))
+    assert said <= set(re.findall(r"python(3\.\d+)", SCRIPT))
     assert PROJECT["requires-python"] == f">={min(said, key=Version)}"
     (listed,) = re.findall(r"^extras=\((.*)\)$", SCRIPT, re.M)
     # of the others one is a sum of these, and three are for working on the package
