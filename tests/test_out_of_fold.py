@@ -358,11 +358,7 @@ BAD = {
     "cv": ({"cv": 1}, ValueError, "cv must be an integer >= 2"),
     "lengths": ({"y": Y[:-1]}, ValueError, "X has 150 rows and y 149"),
     "one class": ({"y": np.zeros(150)}, ValueError, "y holds one class only"),
-    "missing label": (
-        {"y": [None, *NAMES[1:]]},
-        ValueError,
-        "y has no label in 1 rows, the first is",
-    ),
+    "missing label": ({"y": [None, *NAMES[1:]]}, ValueError, "y has no label in 1 rows, the first"),
     "weights": ({"sample_weight": -np.ones(150)}, ValueError, "finite numbers >= 0"),
     "groups": ({"groups": [1, 2]}, ValueError, "groups must have shape"),
     "fit_params": ({"fit_params": {"svm": {}}}, ValueError, "'svm', which names no learner"),
