@@ -29,6 +29,8 @@ from cfe_stack.metrics import Metric, resolve_metric, resolve_metrics
 from cfe_stack.whole_stacks import resolve_stacks
 
 DEFAULT_METRICS = ("log_loss", "roc_auc", "pr_auc", "brier", "ece")
+EXTRAS = {"lightgbm": "boosting", "torch": "torch", "deslib.des": "comparison"}
+"""The extra that brings what a contender requires."""
 
 
 def compare_ensembles(
@@ -256,7 +258,7 @@ def _installed(contenders: Sequence[Contender]) -> tuple[list[Contender], list[s
     for contender in contenders:
         try:
             if contender.requires is not None:
-                extra = "boosting" if contender.requires == "lightgbm" else "comparison"
+                extra = EXTRAS[contender.requires]
                 import_extra(contender.requires, extra=extra)
         except MissingExtraError as error:
             notes.append(f"{contender.name} was not run: {error}")

@@ -156,14 +156,9 @@ def _scaled_logistic() -> Any:
 
 
 def _scaled_logistic_cv() -> Any:
-    search = LogisticRegressionCV(
-        Cs=10,
-        cv=5,
-        scoring="neg_log_loss",
-        max_iter=1000,
-        use_legacy_attributes=False,
-        l1_ratios=(0.0,),
-    )
+    search = LogisticRegressionCV(Cs=10, cv=5, scoring="neg_log_loss", max_iter=1000)
+    if hasattr(search, "use_legacy_attributes"):  # from scikit-learn 1.8, which warns without
+        search.set_params(use_legacy_attributes=False, l1_ratios=(0.0,))
     return make_pipeline(StandardScaler(), search)
 
 
@@ -233,8 +228,9 @@ _TRANSDUCTIVE = "transductive: sees the held-out rows, without labels, while it 
 _IN_DECISION_SPACE = "neighbours are rows with similar predictions, as there are no features"
 
 
-def _ours(name: str, **options: Any) -> Contender:
-    return Contender(name, partial(_estimated, CFEnsembleClassifier(**options)), AS_THEY_ARE)
+def _ours(name: str, requires: str | None = None, **options: Any) -> Contender:
+    model = CFEnsembleClassifier(**options)
+    return Contender(name, partial(_estimated, model), AS_THEY_ARE, requires)
 
 
 def _blend(name: str, find: Callable[..., np.ndarray], missing: str = FILLED) -> Contender:
@@ -286,6 +282,7 @@ CONTENDERS: dict[str, Contender] = {
             "published PyTorch",
             partial(_published, PUBLISHED_TORCH),
             AS_THEY_ARE,
+            requires="torch",
             remark=_TRANSDUCTIVE,
         ),
         _ours("weighted", aggregator="weighted"),
@@ -293,7 +290,7 @@ CONTENDERS: dict[str, Contender] = {
         _ours("gated_pool", aggregator="gated_pool"),
         _ours("signed_pool", aggregator="signed_pool"),
         _ours("linear_pool", aggregator="linear_pool"),
-        _ours("auto, PyTorch factors", trainer="pytorch"),
+        _ours("auto, PyTorch factors", requires="torch", trainer="pytorch"),
         _ours(OURS),
     )
 }

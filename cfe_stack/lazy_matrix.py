@@ -252,6 +252,24 @@ def without_mask(array: np.ma.MaskedArray) -> np.ndarray:
     return np.where(np.ma.getmaskarray(array), np.nan, np.ma.getdata(array))
 
 
+def as_numpy(values: Any) -> Any:
+    """Return tensors and arrays of other libraries as NumPy's; anything else as it is.
+
+    Gradients are left behind; types that NumPy lacks, as bfloat16, become float32.
+    """
+    if hasattr(values, "detach") and hasattr(values, "cpu"):
+        tensor = values.detach().cpu()
+        try:
+            return tensor.numpy()
+        except TypeError:
+            return tensor.float().numpy()
+    # NumPy's own arrays, masked and mapped ones among them, stay what they are
+    foreign = hasattr(values, "__array_namespace__") and not isinstance(
+        values, (np.ndarray, np.generic)
+    )
+    return np.asarray(values) if foreign else values
+
+
 def as_matrix(R: Any) -> Any:
     """Return what was given as R as a floating-point array or as a lazy matrix.
 
@@ -265,6 +283,7 @@ def as_matrix(R: Any) -> Any:
     try:
         if sparse.issparse(R):
             raise TypeError("it is sparse; pass R.toarray()")
+        R = as_numpy(R)
         mapped = isinstance(R, np.memmap)
         if is_lazy(R) or (mapped and R.dtype not in FLOATS):
             R = LazyMatrix(R)

@@ -13,7 +13,7 @@ from sklearn.utils.validation import validate_data
 from cfe_stack.callers import users_line
 from cfe_stack.ensemble_data import ROW_SUM_TOLERANCE, EnsembleData
 from cfe_stack.layout_detection import LayoutWarning
-from cfe_stack.lazy_matrix import without_mask
+from cfe_stack.lazy_matrix import as_numpy, without_mask
 
 DENSE_SHARE = 0.5
 """A sparse column with more than this share of its rows stored is taken for a prediction."""
@@ -46,8 +46,7 @@ def check_columns(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
     if not reset and not hasattr(estimator, "feature_names_in_") and hasattr(X, "columns"):
         # under set_output("pandas") a stack fits on an array and predicts on a frame
         X = X.to_numpy()
-    if np.ma.isMaskedArray(X):
-        X = without_mask(X)
+    X = without_mask(X) if np.ma.isMaskedArray(X) else as_numpy(X)
     return validate_data(
         estimator,
         X,
@@ -129,7 +128,7 @@ def check_labels(
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y "
             "is None."
         )
-    y = column_or_1d(y, warn=True)
+    y = column_or_1d(as_numpy(y), warn=True)
     if y.dtype.kind in "fiub":
         missing = np.isnan(y)
     else:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -147,6 +147,10 @@ class Predictor:
         scores = self.aggregator.scores(FoldedIn.of_block(block, self.model).gated(self.gates))
         scores[~block.observed.any(axis=0)] = prior_scores(self.prior)
         return scores
+
+    def __getstate__(self) -> dict[str, Any]:
+        # whether it has predicted yet is not stored
+        return {name: value for name, value in vars(self).items() if name != "_complete_rows"}
 
     @cached_property
     def _complete_rows(self) -> CompleteRows | None:

@@ -40,6 +40,8 @@ def mean_score(
 ) -> float:
     """Return the scorer's value for raw scores, averaged over repeats; greater is better.
 
+    Classes that no row has are left out, with their scores: scikit-learn's scorers refuse them.
+
     Parameters
     ----------
     scorer : callable
@@ -47,6 +49,11 @@ def mean_score(
     labels : ndarray of shape (n,)
         Class codes; what the scorer sees as y.
     weights : ndarray of shape (n,)
+
+    Raises
+    ------
+    ValueError
+        If the scorer cannot score these classes or take weights, or returns no finite number.
 
     Examples
     --------
@@ -56,6 +63,20 @@ def mean_score(
     >>> mean_score(make_scorer("roc_auc"), scores, labels, np.ones(3))
     1.0
     """
+    present, codes = np.unique(labels, return_inverse=True)
+    if scores.ndim == 3 and len(present) < scores.shape[2]:
+        scores, labels = scores[:, :, present], codes
+        if len(present) == 2:
+            scores = scores[:, :, 1] - scores[:, :, 0]
     estimator = GivenPredictions(2 if scores.ndim == 2 else scores.shape[2], raw=True)
     given = {} if np.ptp(weights) == 0 else {"sample_weight": weights}
-    return float(np.mean([scorer(estimator, one, labels, **given) for one in scores]))
+    try:
+        value = float(np.mean([scorer(estimator, one, labels, **given) for one in scores]))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"scoring fails on predictions of {len(present)} classes"
+            f"{' with sample weights' if given else ''}: {error}"
+        ) from error
+    if not np.isfinite(value):
+        raise ValueError(f"scoring must return finite numbers, got {value!r} from {scorer!r}.")
+    return value

@@ -18,6 +18,7 @@ from cfe_stack.adapters.learners import check_estimators
 from cfe_stack.adapters.out_of_fold import collect_out_of_fold
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData
 from cfe_stack.adapters.shared_collections import SharedCollections
+from cfe_stack.adapters.training_rows import indexable
 from cfe_stack.callbacks import Observed, reports_to_callbacks
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.cut_short import unchanged_if_cut_short
@@ -227,7 +228,7 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
         X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
             Handed to the base learners as it is.
         y : array-like of shape (n_samples,)
-        sample_weight : array-like of shape (n_samples,), default=None
+        sample_weight : array-like of shape (n_samples,) or float, default=None
             Handed to every fit that takes weights; with metadata routing, to those that ask.
         groups : array-like of shape (n_samples,), default=None
             Handed to the splitter, and to the final estimator if it takes groups.
@@ -248,7 +249,7 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
         tell_final_estimator(final, data, passthrough=self.passthrough, splits=splits)
         P = with_passthrough(data.R, X if self.passthrough else None)
         extra = {
-            name: np.asarray(value)[predicted]
+            name: np.asarray(value)[predicted] if np.shape(np.asarray(value)) else value
             for name, value in routed.final_estimator_.fit.items()
             if value is not None
         }
@@ -280,8 +281,9 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
         """Return meta-features of new rows."""
         check_is_fitted(self, "final_estimator_")
         check_features(self, X, reset=False)
-        X = X if hasattr(X, "shape") else np.asarray(X)
-        R = predicted_matrix(self._fitted, X, self.ensemble_data_, self.on_error == "missing")
+        R = predicted_matrix(
+            self._fitted, indexable(X), self.ensemble_data_, self.on_error == "missing"
+        )
         return with_passthrough(R, X if self.passthrough else None)
 
     def transform(self, X: Any) -> Any:

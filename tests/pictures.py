@@ -1,10 +1,10 @@
 """What is written on a picture, and whether it can be read."""
 
-from matplotlib.text import Text
-
 
 def written(figure):
     """Return what is written on a figure: texts and the boxes they fill, in pixels."""
+    from matplotlib.text import Text
+
     figure.draw_without_rendering()
     found = []
     for text in figure.findobj(Text):

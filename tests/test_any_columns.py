@@ -3,11 +3,11 @@
 import warnings
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optional_packages import pandas as pd
 from scipy import sparse
 from test_properties import FIXED, TIMES, check_probabilities
 

@@ -1,8 +1,8 @@
 """Bad input: what was given and what is allowed, for every way to go wrong."""
 
 import numpy as np
-import pandas as pd
 import pytest
+from optional_packages import pandas as pd
 from scipy import sparse
 from stacked_columns import stacked
 

@@ -3,8 +3,8 @@
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
+from optional_packages import pandas as pd
 from sklearn.metrics import log_loss
 
 from cfe_stack.cli import main

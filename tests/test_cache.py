@@ -55,6 +55,13 @@ print(fits(log))
 """
 
 
+def test_the_home_directory_can_be_written_as_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    FoldCache("~/store").store("ab12", ENTRY)
+    assert len(list((tmp_path / "store").rglob("ab12.npz"))) == 1
+    assert FoldCache(tmp_path / "store").load("ab12").details == ENTRY.details
+
+
 def collected_with(folder, kills):
     """Return how many fits there were after the kills, after the next run, and after another."""
     files = [str(folder / part) for part in ("log", "cache", "R.npy")]

@@ -2,8 +2,8 @@ import tracemalloc
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
+from optional_packages import pandas as pd
 from scipy import sparse
 from scipy.special import expit, logit, softmax
 from sklearn.base import clone

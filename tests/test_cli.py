@@ -80,6 +80,8 @@ def test_the_seed_decides_the_table(small_demo, monkeypatch, capsys):
 
 @pytest.mark.parametrize("package", ["xgboost", "lightgbm"])
 def test_a_missing_extra_is_one_sentence_and_exit_code_2(monkeypatch, capsys, package):
+    for installed in ("xgboost", "lightgbm"):
+        pytest.importorskip(installed)
     monkeypatch.setitem(sys.modules, package, None)
     assert main(["demo"]) == 2
     out, err = capsys.readouterr()
@@ -91,6 +93,7 @@ def test_a_missing_extra_is_one_sentence_and_exit_code_2(monkeypatch, capsys, pa
 
 
 def test_a_missing_extra_in_a_process_of_its_own(tmp_path):
+    pytest.importorskip("xgboost")
     (tmp_path / "lightgbm.py").write_text("raise ModuleNotFoundError(name='lightgbm')")
     run = run_module("demo", path=tmp_path)
     assert run.returncode == 2

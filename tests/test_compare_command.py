@@ -55,6 +55,7 @@ def test_files_metric_reference_and_memory(folder, capsys):
 @pytest.fixture
 def predictions(tmp_path):
     """Write a folder of predictions with labels in a file of their own."""
+    pytest.importorskip("pandas")
     made = make_ensemble(4, 300, missing_rate=0.1, random_state=0)
     ids = np.arange(500, 800)
     write_predictions(

@@ -143,6 +143,12 @@ def test_a_missing_package_is_a_note(monkeypatch):
     assert found.notes[0].startswith("LightGBM was not run: lightgbm is not installed")
     with pytest.raises(ValueError, match="No contender can run"):
         compare_ensembles(ensemble(), contenders=["LightGBM"])
+    monkeypatch.setitem(sys.modules, "torch", None)
+    named = [n for n in CONTENDERS if "PyTorch" in n]
+    found = compare_ensembles(ensemble(), contenders=["mean", *named], n_repeats=1)
+    assert found.contenders == ("mean",)
+    assert len(named) == len(found.notes) == 2
+    assert all('pip install "cfe-stack[torch]"' in note for note in found.notes)
 
 
 def test_what_becomes_of_missing_cells_is_said():

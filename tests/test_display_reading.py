@@ -1,9 +1,9 @@
 """Displays read the same from a final estimator, a stack around it, and columns with names."""
 
 import numpy as np
-import pandas as pd
 import pytest
-from mlxtend.classifier import StackingCVClassifier
+from optional_packages import mlxtend_classifier as mlxtend
+from optional_packages import pandas as pd
 from sklearn.datasets import make_classification
 from sklearn.ensemble import StackingClassifier
 from sklearn.exceptions import NotFittedError
@@ -29,7 +29,7 @@ def table():
 
 
 def mlxtend_stack():
-    return StackingCVClassifier(
+    return mlxtend.StackingCVClassifier(
         [GaussianNB(), DecisionTreeClassifier(max_depth=3, random_state=0)],
         FINAL, use_probas=True, use_features_in_secondary=True, random_state=0,
     )  # fmt: skip

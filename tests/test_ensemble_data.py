@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from cfe_stack import CFEnsembleClassifier, CFEnsembleTrainer
+from cfe_stack import CFEnsembleClassifier
 from cfe_stack.ensemble_data import BLOCK_CELLS, EnsembleData
 
 R = np.array([[0.9, 0.2, 0.6], [0.7, 0.4, 0.5]])
@@ -249,21 +249,3 @@ def test_masked_cells_are_missing(dtype):
     proba = clone(model).fit(holed.T, labels).predict_proba(holed.T)
     np.testing.assert_array_equal(model.fit(masked.T, labels).predict_proba(masked.T), proba)
     assert (masked.mask == holes).all()
-
-
-def test_tensors_are_read_in_training_and_prediction():
-    torch = pytest.importorskip("torch")
-    R, labels = np.random.default_rng(0).random((3, 40)), np.arange(40) % 2
-    trainer = CFEnsembleTrainer(latent_dim=2, max_iter=3, tol=0, random_state=0)
-    trainer.fit(EnsembleData(torch.tensor(R), torch.tensor(labels)))
-    proba = trainer.predict_proba(R)
-    np.testing.assert_array_equal(trainer.predict_proba(torch.tensor(R)), proba)
-    for unread in (torch.tensor(R, requires_grad=True), torch.tensor(R, dtype=torch.bfloat16)):
-        with pytest.raises(ValueError, match="R must be an array of numbers: "):
-            trainer.predict_proba(unread)
-    P = R.T
-    model = CFEnsembleClassifier(aggregator="log_pool", cv=2)
-    proba = clone(model).fit(P, labels).predict_proba(P)
-    found = model.fit(torch.tensor(P), torch.tensor(labels)).predict_proba(torch.tensor(P))
-    assert isinstance(found, np.ndarray)
-    np.testing.assert_array_equal(found, proba)

@@ -36,8 +36,9 @@ def test_there_are_examples_and_sizes_belong_to_them():
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs(path, monkeypatch):
-    if "import torch" in path.read_text("utf-8"):
-        pytest.importorskip("torch")
+    for package in ("torch", "mlxtend"):
+        if package in path.read_text("utf-8"):
+            pytest.importorskip(package)
     monkeypatch.setattr(plt, "show", lambda: None)
     plt.close("all")
     try:

@@ -50,6 +50,7 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize(("progress", "stream"), [(True, Terminal()), (False, Terminal())])
 def test_a_bar_is_shown_where_somebody_can_see_it(monkeypatch, progress, stream):
+    pytest.importorskip("tqdm")
     monkeypatch.setattr(sys, "stderr", stream)
     assert list(progress_bar(range(3), 3, "count", progress)) == [0, 1, 2]
     assert ("count" in stream.getvalue()) == progress

@@ -4,9 +4,9 @@ import sys
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import pytest
+from optional_packages import pandas as pd
 from scipy import sparse
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
@@ -61,6 +61,17 @@ def test_what_differs_has_another_address(case):
     one, other = DIFFERENT[case]
     assert Fingerprint(one).digest != Fingerprint(other).digest
     assert Fingerprint(one).digest == Fingerprint(one).digest
+
+
+def test_arrow_tables_have_addresses():
+    pyarrow = pytest.importorskip("pyarrow")
+    tables = [
+        pyarrow.table({name: column})
+        for name in "ab"
+        for column in ([1, 2], [1, 3], [1.0, 2.0], ["x", "y"])
+    ]
+    assert len({Fingerprint(table).digest for table in tables}) == len(tables)
+    assert Fingerprint(tables[0]).digest == Fingerprint(tables[0].slice(0)).digest
 
 
 def test_threads_have_no_address():

@@ -8,6 +8,7 @@ import joblib
 import numpy as np
 import pytest
 import sklearn
+from optional_packages import mlxtend_classifier as mlxtend
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -26,8 +27,6 @@ from cfe_stack import CFEnsembleClassifier, LayoutWarning, MissingPredictionsWar
 
 lightgbm = pytest.importorskip("lightgbm")
 xgboost = pytest.importorskip("xgboost")
-mlxtend = pytest.importorskip("mlxtend.classifier")
-StackingCVClassifier = mlxtend.StackingCVClassifier
 
 FAST = CFEnsembleClassifier(aggregator="log_pool")
 
@@ -213,7 +212,7 @@ MLXTEND = [
 @pytest.mark.parametrize(("settings", "n_classes", "kind", "message"), MLXTEND)
 def test_mlxtend_stacks(settings, n_classes, kind, message):
     X, y, T, truth = data(n_classes)
-    stack = StackingCVClassifier(
+    stack = mlxtend.StackingCVClassifier(
         learners(boosters() + simple()), clone(FAST), cv=3, random_state=0, **settings
     )
     with warned(message):
@@ -229,7 +228,7 @@ def test_mlxtend_dropped_columns_of_three_classes_need_a_layout(drop, features):
     X, y, T, truth = data(3)
     told = {"n_classifiers": 4, "passthrough": "before"} if features else {}
     final = clone(FAST).set_params(layout=f"drop_{drop}", **told)
-    stack = StackingCVClassifier(
+    stack = mlxtend.StackingCVClassifier(
         learners(boosters() + simple()), final, cv=3, random_state=0, use_probas=True,
         drop_proba_col=drop, use_features_in_secondary=features,
     )  # fmt: skip
@@ -254,14 +253,14 @@ def test_mlxtend_averages_are_one_learner(n_classes):
 def test_mlxtend_with_string_labels(n_classes, settings):
     X, y, T, truth = data(n_classes)
     bases = learners([*boosters()[1:], *simple()])
-    stack = StackingCVClassifier(bases, clone(FAST), cv=3, random_state=0, **settings)
+    stack = mlxtend.StackingCVClassifier(bases, clone(FAST), cv=3, random_state=0, **settings)
     assert_works(stack, X, NAMES[y], T, NAMES[truth], 0.5)
     assert stack.meta_clf_.layout_.n_classifiers == 3
 
 
 def test_mlxtend_scoring_by_roc_auc_and_search():
     X, y, *_ = data(2)
-    stack = StackingCVClassifier(
+    stack = mlxtend.StackingCVClassifier(
         learners(boosters()[1:] + simple()), clone(FAST), cv=2, use_probas=True, random_state=0
     )
     assert cross_val_score(stack, X, y, cv=2, scoring="roc_auc").min() > 0.9
@@ -303,7 +302,7 @@ def test_stacks_survive_storage(host, tmp_path):
     stack = (
         StackingClassifier(bases, clone(FAST), cv=2)
         if host == "scikit-learn"
-        else StackingCVClassifier(
+        else mlxtend.StackingCVClassifier(
             learners(bases), clone(FAST), cv=2, use_probas=True, random_state=0
         )
     ).fit(X, y)
@@ -342,7 +341,7 @@ def test_base_learners_that_do_not_predict_every_row(host, n_classes):
     stack = (
         StackingClassifier(bases, clone(FAST), cv=3)
         if host == "scikit-learn"
-        else StackingCVClassifier(
+        else mlxtend.StackingCVClassifier(
             learners(bases), clone(FAST), cv=3, use_probas=True, random_state=0
         )
     )

@@ -1,6 +1,6 @@
 import numpy as np
-import pandas as pd
 import pytest
+from optional_packages import pandas as pd
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.metrics import accuracy_score

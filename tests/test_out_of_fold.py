@@ -1,11 +1,11 @@
 import pickle
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import pytest
 from counting_learners import CountedTree, Misbehaving, fits
 from joblib import parallel_config
+from optional_packages import pandas as pd
 from scipy import sparse
 from sklearn.datasets import load_iris, make_classification
 from sklearn.linear_model import LogisticRegression, Perceptron, Ridge
@@ -350,18 +350,15 @@ def test_threads_of_one_process_give_the_same_matrix():
 BAD = {
     "refit": ({"refit": "all"}, ValueError, "refit must be 'full', 'bag', 'both' or None"),
     "on_error": ({"on_error": "skip"}, ValueError, "on_error must be 'missing' or 'raise'"),
-    "time_limit": ({"time_limit": 0}, ValueError, "time_limit must be a number of seconds > 0"),
+    "time_limit": ({"time_limit": 0}, ValueError, "time_limit must be a number > 0, got 0"),
+    "n_jobs": ({"n_jobs": True}, ValueError, "n_jobs must be None .* got True"),
     "X_test": ({"X_test": X, "refit": None}, ValueError, "X_test needs models"),
     "stack_method": ({"stack_method": "proba"}, ValueError, "stack_method is 'proba'"),
     "early": ({"early_stopping": 0}, ValueError, "rounds >= 1"),
     "cv": ({"cv": 1}, ValueError, "cv must be an integer >= 2"),
     "lengths": ({"y": Y[:-1]}, ValueError, "X has 150 rows and y 149"),
     "one class": ({"y": np.zeros(150)}, ValueError, "y holds one class only"),
-    "missing label": (
-        {"y": [None, *NAMES[1:]]},
-        ValueError,
-        "y has no label in 1 rows, the first is",
-    ),
+    "missing label": ({"y": [None, *NAMES[1:]]}, ValueError, "y has no label in 1 rows, the first"),
     "weights": ({"sample_weight": -np.ones(150)}, ValueError, "finite numbers >= 0"),
     "groups": ({"groups": [1, 2]}, ValueError, "groups must have shape"),
     "fit_params": ({"fit_params": {"svm": {}}}, ValueError, "'svm', which names no learner"),

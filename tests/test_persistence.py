@@ -120,6 +120,25 @@ def test_a_model_moves_between_precisions(dtype):
         np.testing.assert_allclose(new, same, atol=2e-5)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_stored_does_not_depend_on_what_was_predicted_before(way):
+    whole, codes, _ = stacked(4, 80)
+    model = CFEnsembleClassifier(aggregator="log_pool", cv=2).fit(whole, codes)
+    before = pickle.dumps(model)
+    proba = model.predict_proba(whole)
+    assert pickle.dumps(model) == before
+    np.testing.assert_array_equal(WAYS[way](model).predict_proba(whole), proba)
+
+
+def test_a_stack_with_a_model_of_torch_goes_through_skops():
+    pytest.importorskip("torch")
+    model = CFEStackingClassifier(
+        BASES, CFEnsembleClassifier("pytorch", aggregator="log_pool", cv=2), cv=2, progress=False
+    ).fit(*IRIS)
+    proba = model.predict_proba(IRIS[0])
+    np.testing.assert_array_equal(through_skops(model).predict_proba(IRIS[0]), proba)
+
+
 def test_every_trusted_type_exists():
     for name in TRUSTED_TYPES:
         module, kind = name.rsplit(".", 1)

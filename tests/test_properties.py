@@ -4,11 +4,11 @@ import os
 import warnings
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from optional_packages import pandas as pd
 from scipy import sparse
 
 from cfe_stack import CFEnsembleClassifier, CFEnsembleTrainer, EnsembleData

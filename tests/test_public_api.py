@@ -111,6 +111,8 @@ def test_every_method_documents_parameters_and_result(method):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_says_what_it_is_for(module):
+    if module.endswith(".pytorch"):
+        pytest.importorskip("torch")
     assert importlib.import_module(module).__doc__
 
 

@@ -31,6 +31,35 @@ def test_scorers_see_probabilities_and_weights(name, weights):
     assert mean_score(make_scorer(name), SCORES, LABELS, weights) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("left", [(0, 2), (0, 1, 2)], ids=["two of four", "three of four"])
+def test_classes_that_no_row_has_are_left_out(left):
+    rows = np.isin(LABELS, left)
+    scores, labels = np.insert(SCORES[:, rows], 1, 3.0, axis=2), LABELS[rows]
+    labels = np.where(labels > 0, labels + 1, labels)  # class 1 of four has no row
+    kept = np.unique(labels, return_inverse=True)[1]
+    expected = np.mean([-log_loss(kept, probabilities(one[rows][:, left])) for one in SCORES])
+    found = mean_score(make_scorer("neg_log_loss"), scores, labels, np.ones(len(labels)))
+    assert found == pytest.approx(expected)
+    column = probabilities(SCORES[0][rows][:, left])
+    auc = mean_score(make_scorer("roc_auc_ovr"), scores[:1], labels, np.ones(len(labels)))
+    shown = column[:, 1] if len(left) == 2 else column
+    assert auc == pytest.approx(roc_auc_score(kept, shown, multi_class="ovr"))
+
+
+@pytest.mark.parametrize(
+    ("scoring", "weights", "words"),
+    [
+        ("roc_auc", np.ones(60), "fails on predictions of 3 classes: multi_class must be"),
+        (lambda e, X, y: 1.0, WEIGHTS, "3 classes with sample weights: .*'sample_weight'"),
+        (lambda e, X, y: np.nan, np.ones(60), "scoring must return finite numbers, got nan"),
+    ],
+    ids=["not for so many classes", "no weights", "no number"],
+)
+def test_a_scorer_that_cannot_score_is_named(scoring, weights, words):
+    with pytest.raises(ValueError, match=words):
+        mean_score(make_scorer(scoring), SCORES, LABELS, weights)
+
+
 def test_two_classes_are_scored_by_log_odds():
     scores, labels = RNG.normal(size=(1, 40)), np.arange(40) % 2
     found = mean_score(make_scorer("roc_auc"), scores, labels, np.ones(40))

@@ -3,8 +3,8 @@
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
+from optional_packages import pandas as pd
 
 from cfe_stack.adapters.tables import key, read_table
 from cfe_stack.extras import MissingExtraError

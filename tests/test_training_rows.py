@@ -1,6 +1,6 @@
 import numpy as np
-import pandas as pd
 import pytest
+from optional_packages import pandas as pd
 from scipy import sparse
 from sklearn.naive_bayes import GaussianNB
 
@@ -26,6 +26,13 @@ def test_tables_stay_what_they_are():
     assert check_rows(X, Y).X is X
     assert check_rows(sparse.coo_matrix(X), Y).X.format == "csr"
     assert check_rows(X.tolist(), Y).X.shape == (4, 2)
+
+
+def test_one_weight_is_that_of_every_row():
+    assert check_rows(X, Y, sample_weight=2).sample_weight.tolist() == [2.0] * 4
+    for wrong in (-1, np.nan, [1.0]):
+        with pytest.raises(ValueError, match="sample_weight must hold 4 finite numbers"):
+            check_rows(X, Y, sample_weight=wrong)
 
 
 @pytest.mark.parametrize("label", [None, np.nan, pd.NA])

@@ -54,7 +54,7 @@ class FoldCache:
     Parameters
     ----------
     directory : path
-        Created when the first entry is stored.
+        Created when the first entry is stored; ``~`` stands for the home directory.
 
     Examples
     --------
@@ -70,6 +70,11 @@ class FoldCache:
 
     directory: str | os.PathLike[str]
 
+    @property
+    def root(self) -> Path:
+        """Where entries are."""
+        return Path(self.directory).expanduser()
+
     def path(self, address: str) -> Path:
         """Return the file of an address.
 
@@ -77,7 +82,7 @@ class FoldCache:
         ----------
         address : str
         """
-        return Path(self.directory) / address[:2] / f"{address}.npz"
+        return self.root / address[:2] / f"{address}.npz"
 
     def load(self, address: str) -> Entry | None:
         """Return an entry, None if there is none.
@@ -146,7 +151,7 @@ class FoldCache:
             Seconds; younger files may belong to a process that is alive.
         """
         removed, now = 0, time.time()
-        for partial in Path(self.directory).glob("??/*.partial"):
+        for partial in self.root.glob("??/*.partial"):
             try:
                 if now - partial.stat().st_mtime > older_than:
                     partial.unlink()

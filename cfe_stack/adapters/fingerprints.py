@@ -105,11 +105,14 @@ class Fingerprint:
             self._add_array(part)
 
     def _add_frame(self, frame: Any) -> None:
-        self._mark("frame", package_of(frame), frame.shape, list(map(repr, frame.columns)))
-        for position, name in enumerate(frame.columns):
+        # the columns of a pyarrow table are its values
+        names = getattr(frame, "column_names", frame.columns)
+        self._mark("frame", package_of(frame), frame.shape, list(map(repr, names)))
+        for position, name in enumerate(names):
             column = frame.iloc[:, position] if hasattr(frame, "iloc") else frame[name]
-            self._mark(column.dtype)
-            if str(column.dtype) == "category":
+            kind = column.dtype if hasattr(column, "dtype") else column.type
+            self._mark(kind)
+            if str(kind) == "category":
                 self.add(column.cat.categories.to_numpy())
                 self.add(column.cat.codes.to_numpy())
             else:

@@ -123,16 +123,15 @@ def accepts_weights(estimator: Any) -> bool:
 
 def _takes_weights(learner: Any) -> bool:
     """Return whether fit takes weights, or hands them on to learners that all do."""
-    if has_fit_parameter(learner, "sample_weight"):
-        return True
     if isinstance(learner, (GridSearchCV, RandomizedSearchCV)):
         return _takes_weights(learner.estimator)
     if package_of(learner) == "sklearn" and hasattr(learner, "estimators"):
-        # votes and stacks; other learners of scikit-learn refuse arguments that they do not name
+        # votes and stacks, which in older versions name weights that their learners refuse;
+        # other learners of scikit-learn refuse arguments that they do not name
         inner = [e for _, e in learner.estimators if e != "drop"]
         final = getattr(learner, "final_estimator", None)
         return all(map(_takes_weights, inner if final is None else [*inner, final]))
-    return False
+    return has_fit_parameter(learner, "sample_weight")
 
 
 def weight_argument(estimator: Any) -> str:

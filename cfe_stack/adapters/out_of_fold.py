@@ -18,7 +18,7 @@ from cfe_stack.adapters.learners import accepts_weights
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData, assemble
 from cfe_stack.adapters.training_rows import check_rows, plan_learners
 from cfe_stack.callers import users_line
-from cfe_stack.trainers.parameters import check_flag
+from cfe_stack.trainers.parameters import check_flag, check_n_jobs, check_real
 
 
 def collect_out_of_fold(
@@ -56,7 +56,7 @@ def collect_out_of_fold(
         is copied; its random state of None becomes 0. Repeats are averaged.
     groups : array-like of shape (n_samples,), default=None
         Handed to the splitter.
-    sample_weight : array-like of shape (n_samples,), default=None
+    sample_weight : array-like of shape (n_samples,) or float, default=None
         Handed to every fit that takes weights, and kept in the result.
     fit_params : mapping, default=None
         ``{"name": {"argument": value}}`` or ``{"name__argument": value}``; values with one entry
@@ -168,13 +168,11 @@ def _check_options(
         raise ValueError(f"refit must be 'full', 'bag', 'both' or None, got {refit!r}.")
     if str(on_error) not in ("missing", "raise"):
         raise ValueError(f"on_error must be 'missing' or 'raise', got {on_error!r}.")
-    number = isinstance(time_limit, (int, float, np.number)) and not isinstance(time_limit, bool)
-    if time_limit is not None and not (number and 0 < time_limit < np.inf):
-        raise ValueError(f"time_limit must be a number of seconds > 0 or None, got {time_limit!r}.")
+    if time_limit is not None:
+        check_real("time_limit", time_limit, 0, above=True)
     if X_test is not None and refit is None:
         raise ValueError("X_test needs models that predict it: pass refit='full', 'bag' or 'both'.")
-    if n_jobs is not None and (not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0):
-        raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}.")
+    check_n_jobs(n_jobs)
     if not isinstance(memory, (str, os.PathLike, FoldCache, NoneType)) or memory == "":
         raise ValueError(
             f"memory must be None, the path of a directory or a FoldCache, got {memory!r}. Of a "

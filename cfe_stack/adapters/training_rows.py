@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from cfe_stack.adapters.early_stopping import EarlyStopping, stopping_of
 from cfe_stack.adapters.fitting import LearnerPlan, TrainingRows
 from cfe_stack.adapters.learners import STACK_METHODS, check_estimators, routed_fit_params
+from cfe_stack.lazy_matrix import as_numpy
 from cfe_stack.meta_features import is_missing
 
 
@@ -29,7 +30,8 @@ def check_rows(
     ----------
     X : array-like, sparse matrix or data frame of n rows
     y : array-like of shape (n,)
-    sample_weight, groups : array-like of shape (n,), default=None
+    sample_weight : array-like of shape (n,) or float, default=None
+    groups : array-like of shape (n,), default=None
     X_test : as X, default=None
 
     Raises
@@ -37,8 +39,8 @@ def check_rows(
     ValueError
         If numbers of rows disagree, a label is missing, or there are fewer than two classes.
     """
-    X = _indexable(X)
-    labels = column_or_1d(y, warn=True)
+    X = indexable(X)
+    labels = column_or_1d(as_numpy(y), warn=True)
     n = X.shape[0]
     if len(labels) != n:
         raise ValueError(f"X has {n} rows and y {len(labels)}; they must have the same number.")
@@ -68,12 +70,13 @@ def check_rows(
         classes,
         weights,
         _groups(groups, n),
-        None if X_test is None else _indexable(X_test),
+        None if X_test is None else indexable(X_test),
     )
 
 
-def _indexable(X: Any) -> Any:
+def indexable(X: Any) -> Any:
     """Return X as something whose rows can be picked."""
+    X = X if hasattr(X, "detach") else as_numpy(X)  # tensors are for learners that take them
     if sparse.issparse(X):
         return X if X.format in ("csr", "csc") else X.tocsr()
     if hasattr(X, "shape") and hasattr(X, "__getitem__"):
@@ -85,6 +88,7 @@ def _weights(sample_weight: ArrayLike | None, n: int) -> np.ndarray | None:
     if sample_weight is None:
         return None
     weights = np.asarray(sample_weight, dtype=np.float64)
+    weights = np.full(n, weights) if weights.ndim == 0 else weights
     if weights.shape != (n,) or not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(
             f"sample_weight must hold {n} finite numbers >= 0, one per row of X; got shape "

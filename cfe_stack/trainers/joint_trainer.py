@@ -318,7 +318,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         check_integer("patience", self.patience, 1)
         check_real("tol", self.tol, 0)
         if self.lr is not None:
-            check_real("lr", self.lr, np.finfo(float).tiny)
+            check_real("lr", self.lr, 0, above=True)
         if self.batch_size is not None:
             check_integer("batch_size", self.batch_size, 1)
             if self.optimizer == "lbfgs":

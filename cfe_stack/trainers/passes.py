@@ -12,10 +12,9 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, Self, TypeVar
 
-import numpy as np
-
 from cfe_stack.ensemble_data import Block, EnsembleData
 from cfe_stack.threads import n_threads, one_blas_thread
+from cfe_stack.trainers.parameters import check_n_jobs
 from cfe_stack.trainers.workspace import Workspace
 
 Result = TypeVar("Result")
@@ -39,12 +38,7 @@ def pass_block_size(data: EnsembleData, latent_dim: int) -> int:
 
 def check_engine(n_jobs: Any, store: Any) -> None:
     """Raise ValueError for a number of threads or a storing rule that is none."""
-    counts = isinstance(n_jobs, (int, np.integer)) and not isinstance(n_jobs, bool) and n_jobs != 0
-    if not (n_jobs is None or counts):
-        raise ValueError(
-            "n_jobs must be None (as many threads as BLAS may use), a number of threads or −1 "
-            f"(all processors), got {n_jobs!r}."
-        )
+    check_n_jobs(n_jobs)
     if not (isinstance(store, bool) or str(store) == "auto"):
         raise ValueError(f"store_instance_factors must be a bool or 'auto', got {store!r}.")
 
