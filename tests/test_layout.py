@@ -116,8 +116,15 @@ def test_features_beside_probabilities_are_found_with_a_warning(n_classes, made,
     P, codes, R = stacked(4, 200, n_classes, layout=made)
     X = np.random.default_rng(0).normal(size=(200, 5)) * 10 + 3
     both = np.column_stack([P, X] if side == "after" else [X, P])
-    message = "predictions of 4 base learners; the other 5 columns are passthrough"
-    layout = resolve(both, codes, n_classes, message=message)
+    first, n_columns = (0 if side == "after" else 5), P.shape[1]
+    with pytest.warns(LayoutWarning) as caught:
+        layout = resolve_layout(both, codes, n_classes)
+    assert str(caught[0].message) == (
+        f"Columns {first} … {first + n_columns - 1} of {n_columns + 5} were taken for predictions "
+        "of 4 base learners; the other 5 columns are passthrough and are not used. "
+        f"Set n_classifiers=4 and passthrough='{side}' to say so yourself."
+    )
+    assert caught[0].filename == __file__
     assert kinds(layout) == {found}
     np.testing.assert_allclose(read(layout, both, codes), R, atol=1e-12)
     again = resolve(both, codes, n_classes, n_classifiers=4, passthrough=side)
@@ -173,6 +180,29 @@ def test_columns_of_labels_hold_codes_or_the_classes_themselves(values, classes,
     np.testing.assert_array_equal(matrix, one_hot(R))
 
 
+@pytest.mark.parametrize("layout", ["auto", "labels"])
+def test_labels_that_are_rarely_predicted_are_known_from_y(layout):
+    P, codes, _ = stacked(6, 200, 3, layout="labels")
+    classes = np.array([10, 20, 30])
+    raw = np.where(P == 1, 0, P) * 10 + 10
+    found = resolve(raw, codes, 3, layout, classes=classes)
+    np.testing.assert_array_equal(found.label_values, classes)
+    raw[4, 2] = 20
+    np.testing.assert_array_equal(found.matrix(raw)[2, 4], [0, 1, 0])
+    raw[5, 2] = 70
+    with pytest.raises(ValueError, match=r"holds 70, which is none of the labels \[10.0, 20.0, 30"):
+        found.matrix(raw)
+
+
+@pytest.mark.parametrize("made", ["class1", "class0", "blocks", "drop_first", "drop_last"])
+def test_a_single_base_learner_and_one_that_is_silent(made):
+    P, codes, R = stacked(1, 60, layout=made)
+    for count in (None, 1, np.int64(1)):
+        layout = resolve(P, codes, 2, made, n_classifiers=count)
+        np.testing.assert_allclose(layout.matrix(P), R, atol=1e-12)
+    assert np.isnan(layout.matrix(np.full_like(P, np.nan))).all()
+
+
 def test_matrices_are_views_where_the_columns_are_the_matrix():
     for n_classes in (2, 3):
         P, codes, R = stacked(4, 50, n_classes)
@@ -225,8 +255,20 @@ SEVERAL = stacked(4, 60, 3)
     ("data", "settings", "message"),
     [
         (SIMPLE, {"layout": "class_1"}, "layout is 'class_1'; it must be one of"),
-        (SIMPLE, {"layout": "blocks", "n_classifiers": 3}, "4 columns for 2 classes"),
+        (
+            SIMPLE,
+            {"layout": "blocks", "n_classifiers": 3},
+            "per base learner and n_classifiers=3, but there are 4 columns for 2 classes",
+        ),
+        (
+            SIMPLE,
+            {"layout": "class1", "n_classifiers": 7, "passthrough": "before"},
+            "no predictions need n_classifiers and passthrough='after' or 'before'.\n  'auto'",
+        ),
+        ((SEVERAL[0][:, 1:], SEVERAL[1]), {"layout": "blocks"}, r"base learner, but there are 11"),
+        ((SIMPLE[0][:, :0], SIMPLE[1]), {"layout": "class1"}, "there are 0 columns"),
         (SEVERAL, {"layout": "class1"}, "layout='class1' is for two classes, y has 3"),
+        (SEVERAL, {"layout": "class0"}, "layout='class0' is for two classes, y has 3"),
         (
             SEVERAL,
             {"layout": "drop_last", "n_classifiers": 5},
@@ -240,8 +282,9 @@ SEVERAL = stacked(4, 60, 3)
 )
 def test_errors_name_the_layouts(data, settings, message):
     with pytest.raises(ValueError, match=message) as caught:
-        resolve_layout(data[0], data[1], 3 if data is SEVERAL else 2, **settings)
+        resolve_layout(data[0], data[1], data[1].max() + 1, **settings)
     assert describe_layouts() in str(caught.value)
+    assert describe_layouts().splitlines()[1].startswith("  'class1': one column per base learner")
     assert all(repr(name) in describe_layouts() for name in LAYOUTS)
 
 
@@ -249,7 +292,14 @@ def test_errors_name_the_layouts(data, settings, message):
     ("P", "settings", "message"),
     [
         (SIMPLE[0], {"passthrough": "middle"}, "passthrough must be None, 'after' .* or 'before'"),
+        (
+            SIMPLE[0],
+            {"passthrough": "after"},
+            "passthrough='after', but all 4 columns look like predictions. Pass n_classifiers to ",
+        ),
         (SIMPLE[0], {"n_classifiers": 0}, "n_classifiers must be None or at least 1.*, got 0"),
+        (SIMPLE[0], {"n_classifiers": True}, "n_classifiers must be None or .*, got True"),
+        (SIMPLE[0], {"n_classifiers": 4.0}, "n_classifiers must be None or .*, got 4.0"),
         (SIMPLE[0], {"n_classifiers": 7}, "n_classifiers=7 does not fit 4 columns for 2 classes"),
         (SIMPLE[0] * 3.5, {"layout": "labels"}, "layout='labels': the columns hold .* neither"),
         (columns(SEVERAL[2], "class0"), {"layout": "blocks"}, "sum to"),

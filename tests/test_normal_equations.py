@@ -105,6 +105,17 @@ def test_instances(d, rows_each, dtype):
     assert_close(solution, one_by_one(X, C, Z, ridge), dtype)
 
 
+@pytest.mark.parametrize(("d", "m"), [(5, 12), (12, 5)])
+@pytest.mark.parametrize("n_complete", [0, 10])
+@pytest.mark.parametrize("single", [0, 1, 2])
+def test_single_precision_may_stand_beside_double(single, n_complete, d, m):
+    X, Z, C = random(d, m) / np.sqrt(m), random(m, 20), confidences(m, 20)
+    C[:, :n_complete] = 1.0
+    ours = [X, C, C * Z]
+    ours[single] = ours[single].astype(np.float32)
+    assert_close(solve_instances(*ours, 0.5), one_by_one(X, C, Z, 0.5), np.float32)
+
+
 @both_dtypes
 @both_paths
 def test_uniform_shortcut_is_the_general_path(d, dtype):
@@ -215,7 +226,7 @@ def test_weighing_keeps_single_precision_and_writes_where_it_is_told(rows_each):
     np.testing.assert_array_equal(out, np.repeat(C, rows_each, axis=0) * Z)
 
 
-@pytest.mark.parametrize("d", [3, 5])
+@pytest.mark.parametrize("d", [3, 5, 12])
 def test_a_workspace_is_used_again_and_changes_no_digit(d):
     workspace, m, n = Workspace(), 6, 30
     X, Z, C = random(d, m), random(m, n), confidences(m, n)
