@@ -139,6 +139,14 @@ def test_probabilities_and_margins_may_stand_side_by_side():
     np.testing.assert_array_equal(read(layout, mixed, codes)[::2], R[::2])
 
 
+def test_certain_predictions_are_probabilities_and_margins_may_all_be_positive():
+    P, codes, _ = stacked(3, 60)
+    P[:2, 0] = [0.0, 1.0]
+    P[:, 2] *= 1.5 / P[:, 2].max()
+    layout = resolve(P, codes, 2, "margins")
+    assert [group.kind for group in layout.groups] == ["class1", "class1", "margins"]
+
+
 @pytest.mark.parametrize("count", [None, 6])
 @pytest.mark.parametrize("n_classes", [3, 4])
 def test_multiclass_probabilities_and_margins_may_stand_side_by_side(n_classes, count):

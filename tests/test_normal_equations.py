@@ -5,6 +5,7 @@ from cfe_stack.trainers.normal_equations import (
     LARGE_SYSTEM,
     ClassifierEquations,
     alike,
+    instance_systems,
     pair_products,
     solve_instances,
     solve_packed,
@@ -298,3 +299,16 @@ def test_fewer_classifiers_than_factors(d, m, n_complete, dtype):
     assert solution.dtype == dtype
     assert_close(solution, expected, dtype)
     np.testing.assert_array_equal(solution[:, -1], 0.0)
+
+
+@pytest.mark.parametrize("rows_each", [1, 3])
+@pytest.mark.parametrize("same", [True, False])
+def test_systems_of_instances_with_the_same_weights_are_one(same, rows_each):
+    X, C = random(4, 5 * rows_each), confidences(5, 7)
+    C = np.repeat(C[:, :1], 7, axis=1) if same else C
+    systems = instance_systems(X, C, 0.5)
+    assert systems.shape == (1 if same else 7, 4, 4)
+    weights = np.repeat(C, rows_each, axis=0)
+    expected = np.einsum("dr,ri,er->ide", X, weights, X) + 0.5 * np.eye(4)
+    np.testing.assert_allclose(systems, expected[: len(systems)], rtol=1e-12)
+    assert instance_systems(X, C[:, :0], 0.5).shape == (0, 4, 4)
