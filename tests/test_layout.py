@@ -309,7 +309,11 @@ def test_errors_name_the_layouts(data, settings, message):
         (SIMPLE[0], {"n_classifiers": True}, "n_classifiers must be None or .*, got True"),
         (SIMPLE[0], {"n_classifiers": 4.0}, "n_classifiers must be None or .*, got 4.0"),
         (SIMPLE[0], {"n_classifiers": 7}, "n_classifiers=7 does not fit 4 columns for 2 classes"),
-        (SIMPLE[0] * 3.5, {"layout": "labels"}, "layout='labels': the columns hold .* neither"),
+        (
+            SIMPLE[0] * 3.5,
+            {"layout": "labels"},
+            r"columns hold \[([^,]*, ){9}[^,]*\], which are neither class codes 0 … 1 nor",
+        ),
         (columns(SEVERAL[2], "class0"), {"layout": "blocks"}, "sum to"),
     ],
 )
