@@ -5,7 +5,16 @@ import pytest
 from stacked_columns import all_classes, columns, stacked
 
 from cfe_stack.column_reader import ColumnReader
-from cfe_stack.layout import LAYOUTS, StackLayout, describe_layouts, resolve_layout, width
+from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.layout import (
+    LAYOUTS,
+    StackLayout,
+    check_values,
+    describe_layouts,
+    resolve_layout,
+    stacked_columns,
+    width,
+)
 from cfe_stack.layout_detection import LayoutWarning
 
 CASES = [
@@ -299,6 +308,11 @@ def test_errors_name_the_layouts(data, settings, message):
 @pytest.mark.parametrize(
     ("P", "settings", "message"),
     [
+        (
+            np.where(np.arange(240).reshape(60, 4) == 12, 1.5, SIMPLE[0]),
+            {"layout": "class1"},
+            r"Column 0 \(base learner 0\) holds 1.5 in row 3",
+        ),
         (SIMPLE[0], {"passthrough": "middle"}, "passthrough must be None, 'after' .* or 'before'"),
         (
             SIMPLE[0],
@@ -338,3 +352,34 @@ def test_a_layout_tells_predictions_from_the_rest():
     assert layout.n_classifiers == 2
     assert layout.passthrough.tolist() == [6, 7]
     np.testing.assert_array_equal(layout.columns_of(both, 1), P[:, 3:6])
+
+
+@pytest.mark.parametrize(("made", "n_classes"), [("class1", 2), ("blocks", 3), ("drop_last", 3)])
+def test_certain_predictions_and_rounding_lie_in_the_unit_interval(made, n_classes):
+    R = np.eye(n_classes)[np.arange(12).reshape(3, 4) % n_classes]
+    P = columns(R[:, :, 1] if n_classes == 2 else R, made)
+    P[P == 0] = -5e-7
+    P[P == 1] = 1 + 5e-7
+    assert kinds(resolve(P, np.arange(4) % n_classes, n_classes, made)) == {made}
+
+
+def test_new_values_are_checked_column_by_column():
+    P, codes, R = stacked(3, 60, 3)
+    P[:, :3] = columns(R, "margins")[:, :3]
+    layout = resolve(P, codes, 3, "margins")
+    assert [group.kind for group in layout.groups] == ["margins", "blocks", "blocks"]
+    P[7, 5] = 1.5
+    with pytest.raises(ValueError, match=r"Column 5 \(base learner 1\) holds 1.5 in row 7"):
+        check_values(layout, P)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_an_ensemble_matrix_as_a_host_would_stack_it(n_classes):
+    P, codes, R = stacked(3, 20, n_classes)
+    found, layout = stacked_columns(EnsembleData(R, codes))
+    np.testing.assert_array_equal(found, P)
+    assert layout == ("class1" if n_classes == 2 else "blocks")
+    C = np.random.default_rng(0).integers(0, 3, (3, 20)).astype(float)
+    hidden, _ = stacked_columns(EnsembleData(R, codes, C))
+    gone = np.repeat(C.T == 0, P.shape[1] // 3, axis=1)
+    np.testing.assert_array_equal(hidden, np.where(gone, np.nan, P))

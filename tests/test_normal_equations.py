@@ -135,8 +135,9 @@ def test_uniform_shortcut_is_the_general_path(d, dtype):
 
 
 @both_paths
-def test_shared_weights_are_repeated_weights(d):
-    m, n, k = 6, 15, 4
+@pytest.mark.parametrize("k", [2, 4])
+def test_shared_weights_are_repeated_weights(k, d):
+    m, n = 6, 15
     X, Y, Z, C = random(d, m * k), random(d, n), random(m * k, n), confidences(m, n)
     repeated = np.repeat(C, k, axis=0)
     np.testing.assert_allclose(weigh(C, Z), repeated * Z, rtol=1e-15)
