@@ -133,7 +133,6 @@ def test_features_beside_probabilities_are_found_with_a_warning(n_classes, made,
         "of 4 base learners; the other 5 columns are passthrough and are not used. "
         f"Set n_classifiers=4 and passthrough='{side}' to say so yourself."
     )
-    assert caught[0].filename == __file__
     assert kinds(layout) == {found}
     np.testing.assert_allclose(read(layout, both, codes), R, atol=1e-12)
     again = resolve(both, codes, n_classes, n_classifiers=4, passthrough=side)
