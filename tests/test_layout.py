@@ -139,6 +139,17 @@ def test_features_beside_probabilities_are_found_with_a_warning(n_classes, made,
     np.testing.assert_array_equal(again.columns, layout.columns)
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_given_side_decides_between_blocks_at_both_ends(n_classes):
+    P, codes, _ = stacked(2, 100, n_classes, layout="blocks")
+    both = np.column_stack([P, np.full((100, 2), 7.5), P])
+    p = both.shape[1]
+    after = resolve(both, codes, n_classes, passthrough="after", message="Columns 0")
+    np.testing.assert_array_equal(after.columns, np.arange(P.shape[1]))
+    before = resolve(both, codes, n_classes, passthrough="before", message="Columns")
+    np.testing.assert_array_equal(before.columns, np.arange(p - P.shape[1], p))
+
+
 def test_probabilities_and_margins_may_stand_side_by_side():
     P, codes, R = stacked(6, 200, 2)
     mixed = np.where(np.arange(6) % 2 == 1, columns(R, "margins"), P)
@@ -339,7 +350,9 @@ def test_columns_with_a_dropped_class_may_not_sum_to_more_than_1():
     P, codes, _ = stacked(4, 100, 3, layout="drop_first")
     P[7, 2:4] = 0.7
     layout = resolve_layout(P, codes, 3, "drop_first")
-    with pytest.raises(ValueError, match="sum to 1.4 in a row, more than 1"):
+    with pytest.raises(
+        ValueError, match="sum to 1.4 in a row, more than 1, .* with one class dropped"
+    ):
         layout.matrix(P)
 
 
