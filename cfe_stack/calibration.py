@@ -89,7 +89,7 @@ def _derivatives(
     away = theta - np.array([[1.0], [0.0]])
     ones = np.ones(Z.shape[-1])
     sums = [0.5 * np.square(away).sum(axis=0), away, np.stack([ones, 0 * ones, ones])]
-    size = max(1, CELLS_AT_ONCE // max(Z[0].size, 1))
+    size = max(1, CELLS_AT_ONCE // max(Z[:1].size, 1))
     for start in range(0, len(Z), size):
         here = slice(start, start + size)
         for total, part in zip(

@@ -124,7 +124,7 @@ class FocalLoss:
         curvature = p * miss
         if self.gamma > 0:
             delta, gamma = self.smoothing, self.gamma
-            share = miss / (miss + delta) if delta > 0 else np.ones_like(miss)
+            share = miss / (miss + delta) if delta > 0 else 1.0
             cross_entropy = np.logaddexp(0.0, -margin)
             # first and second derivative of the modulating factor, both divided by the factor
             first = -gamma * share * p
@@ -249,7 +249,7 @@ def instance_weights(
     >>> instance_weights(np.array([0, 0, 0, 1]), 2, class_weight="balanced").round(2)
     array([0.67, 0.67, 0.67, 2.  ])
     """
-    weights = np.ones(len(labels)) if sample_weight is None else np.array(sample_weight, float)
+    weights = np.ones(len(labels)) if sample_weight is None else np.asarray(sample_weight)
     weights = weights * class_weights(labels, weights, n_classes, class_weight, classes)[labels]
     if focal_alpha is not None:
         if n_classes != 2:

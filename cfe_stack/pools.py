@@ -150,7 +150,7 @@ def fit_path(
     problem = PoolProblem(
         design=design,
         labels=labels,
-        weights=loss_weights * (frequencies.sum() / loss_weights.sum()),
+        weights=loss_weights * (frequencies.sum() / (loss_weights.sum() or 1.0)),
         penalty=np.zeros(sum(sizes)),
         center=np.concatenate([equal, np.zeros(sum(sizes) - m)]),
         nonnegative=np.repeat([not family.signed, False, False], sizes),

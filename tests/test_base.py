@@ -296,3 +296,14 @@ def test_spectral_factors_beyond_the_rank_are_zero():
     assert X.shape == (9, 6)
     np.testing.assert_array_equal(X[6:], 0)
     assert (np.abs(X[:6]).max(axis=1) > 0).all()
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_many_learners_that_say_nothing_have_no_factors(n_classes):
+    """So many that their moments are never formed."""
+    R = np.full((700, 6) if n_classes == 2 else (300, 6, 3), 1 / n_classes)
+    trainer = CFEnsembleTrainer(latent_dim=2, link="logit", init="spectral", max_iter=2)
+    with pytest.warns(CollapsedAggregatorWarning, match="its predictions are constant"):
+        trainer.fit(EnsembleData(R, np.arange(6) % n_classes))
+    np.testing.assert_array_equal(trainer.factor_model_.factors, 0)
+    np.testing.assert_allclose(trainer.predict_proba(R), 1 / n_classes)

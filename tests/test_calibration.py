@@ -84,3 +84,10 @@ def test_weights_are_frequencies(n_classes):
     second = calibrate(Z[rows], labels[rows], np.ones(len(rows)))
     np.testing.assert_allclose(second.slope, first.slope, atol=1e-9)
     np.testing.assert_allclose(second.offset, first.offset, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (0, 3, 4)])
+def test_without_rows_scores_are_taken_as_they_are(shape):
+    found = calibrate(np.empty(shape), np.empty(0, dtype=int), np.empty(0))
+    np.testing.assert_array_equal(found.slope, 1)
+    np.testing.assert_array_equal(found.offset, 0)

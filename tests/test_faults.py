@@ -160,6 +160,35 @@ def test_a_lost_worker_of_loky_costs_what_it_did_twice(tmp_path):
     assert once == "() [False False]"
 
 
+# a scheduler that forgives no death: the attempt alone is ours
+CLUSTER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import dask, joblib, numpy as np
+from distributed import Client, LocalCluster
+from cfe_stack import collect_out_of_fold
+from test_faults import QUIET, X, Y, CountedTree, Faulty, fits
+
+bases = [("tree", CountedTree(sys.argv[2])), ("lost", Faulty("exit", sys.argv[3]))]
+cv = [(np.arange(1, 150, 2), np.arange(0, 150, 2))]
+dask.config.set({"distributed.scheduler.allowed-failures": 0})
+cluster = LocalCluster(2, threads_per_worker=1, dashboard_address=None, silence_logs=50)
+with cluster, Client(cluster), joblib.parallel_config("dask"):
+    data = collect_out_of_fold(bases, X, Y, cv=cv, n_jobs=2, **QUIET)
+    print(np.isnan(data.R[:, 0, 0]), fits(sys.argv[2]), *data.failures)
+"""
+
+
+def test_a_lost_worker_of_dask_costs_what_it_did_twice(tmp_path):
+    pytest.importorskip("distributed")
+    arguments = [str(Path(__file__).parent), str(tmp_path / "log"), str(tmp_path / "mended")]
+    command = [sys.executable, "-W", "ignore", "-c", CLUSTER, *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert run.returncode == 0, run.stderr
+    failure = r"learner='lost', fold=0, reason=.KilledWorker, also when it ran alone: .* died"
+    assert re.match(rf"\[False  True\] [12] Failure\({failure}", run.stdout), run.stdout
+
+
 @pytest.mark.parametrize("step", [-3600.0, 1e9, 0.0])
 def test_a_clock_that_jumps_changes_no_prediction(monkeypatch, tmp_path, step):
     bases = [("tree", CountedTree()), ("bayes", GaussianNB())]

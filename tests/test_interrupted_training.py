@@ -8,11 +8,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from counting_learners import fits
+from counting_learners import CountedTree, fits
+from sklearn.datasets import load_iris
+
+from cfe_stack import collect_out_of_fold
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and limits are POSIX")
 
@@ -81,12 +85,19 @@ np.save(sys.argv[4], model.ensemble_data_.R)
 """
 
 
+def command(script, *arguments):
+    start = [sys.executable, "-W", "ignore", "-c", PREPARE + script, str(Path(__file__).parent)]
+    return [*start, *map(str, arguments)]
+
+
+def begun(script, *arguments, **options):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command(script, *arguments), **pipes, **options)
+
+
 def started(script, *arguments):
     """Run a script until it has trained for some sweeps."""
-    command = [sys.executable, "-W", "ignore", "-c", PREPARE + script, str(Path(__file__).parent)]
-    child = subprocess.Popen(
-        [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    child = begun(script, *arguments)
     for line in child.stdout:
         if "sweep 5:" in line:
             return child
@@ -94,10 +105,7 @@ def started(script, *arguments):
 
 
 def finished(script, *arguments):
-    command = [sys.executable, "-W", "ignore", "-c", PREPARE + script, str(Path(__file__).parent)]
-    done = subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, timeout=200
-    )
+    done = subprocess.run(command(script, *arguments), capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -143,6 +151,43 @@ def test_a_stack_killed_in_training_is_resumed_without_a_fit(tmp_path, signal_):
     fresh = [tmp_path / f"other {name}" for name in ("cache", "log", "out.npy")]
     finished(STACK.format(trainer="QUICK"), *fresh)
     np.testing.assert_array_equal(np.load(out), np.load(fresh[2]))
+
+
+COLLECTING = """
+from cfe_stack import collect_out_of_fold
+seconds, n_jobs = float(sys.argv[4]), int(sys.argv[5])
+bases = [(f"tree {i}", CountedTree(sys.argv[3], i, seconds)) for i in range(2)]
+try:
+    data = collect_out_of_fold(
+        bases, X, y, memory=sys.argv[2], refit=None, progress=False, n_jobs=n_jobs
+    )
+except KeyboardInterrupt:
+    sys.exit("interrupted")
+np.save(sys.argv[6], data.R)
+"""
+
+
+def test_ctrl_c_in_collecting_keeps_what_was_finished(tmp_path):
+    """A terminal sends the signal to the workers, too."""
+    log, cache, out = (tmp_path / name for name in ("log", "cache", "out.npy"))
+    child = begun(COLLECTING, cache, log, 0.4, 2, out, start_new_session=True)
+    while fits(log) < 3:
+        assert child.poll() is None
+        time.sleep(0.01)
+    os.killpg(child.pid, signal.SIGINT)
+    errors = child.communicate(timeout=100)[1]
+    assert child.returncode == 1
+    assert errors.endswith("interrupted\n"), errors
+    stored = list(cache.rglob("*.*"))
+    assert {path.suffix for path in stored} == {".npz"}
+    # two fits may have ended without being stored
+    before = fits(log)
+    assert before - 2 <= len(stored) <= before < 10
+    finished(COLLECTING, cache, log, 0.4, 1, out)
+    assert fits(log) == before + 10 - len(stored)
+    bases = [(f"tree {i}", CountedTree(None, i)) for i in range(2)]
+    fresh = collect_out_of_fold(bases, *load_iris(return_X_y=True), refit=None, progress=False)
+    np.testing.assert_array_equal(np.load(out), fresh.R)
 
 
 MEMORY = """

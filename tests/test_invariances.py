@@ -173,3 +173,30 @@ def test_renaming_the_classes_moves_the_columns_of_a_trainer(make):
     np.testing.assert_allclose(
         second.predict_proba(made.R[:, :, order]), first.predict_proba(made.R)[:, order], atol=1e-6
     )
+
+
+SYMMETRIC = {
+    name: (lambda make=make: make().set_params(link="logit", aggregator_type="log_pool"))
+    for name, make in ORDERLESS.items()
+}
+
+
+@pytest.mark.parametrize("make", SYMMETRIC.values(), ids=SYMMETRIC)
+def test_which_of_two_classes_comes_first_does_not_matter_to_a_trainer(make):
+    made = make_ensemble(6, 90, missing_rate=0.1, random_state=0)
+    first = make().fit(EnsembleData(made.R, made.labels))
+    second = make().fit(EnsembleData(1 - made.R, 1 - made.labels))
+    np.testing.assert_allclose(
+        second.predict_proba(1 - made.R), first.predict_proba(made.R)[:, ::-1], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("make", ORDERLESS.values(), ids=ORDERLESS)
+@every_number_of_classes
+def test_an_exact_copy_of_a_learner_hardly_matters_to_a_trainer(make, n_classes):
+    made = make_ensemble(20, 1000, n_classes, correlation=0.5, random_state=1)
+    losses = []
+    for R in (made.R, np.concatenate([made.R, made.R[3:4]])):
+        model = make().fit(EnsembleData(R[:, :500], made.labels[:500]))
+        losses.append(log_loss_of(model.predict_proba(R[:, 500:]), made.labels[500:]))
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)

@@ -5,7 +5,16 @@ import pytest
 from stacked_columns import all_classes, columns, stacked
 
 from cfe_stack.column_reader import ColumnReader
-from cfe_stack.layout import LAYOUTS, StackLayout, describe_layouts, resolve_layout, width
+from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.layout import (
+    LAYOUTS,
+    StackLayout,
+    check_values,
+    describe_layouts,
+    resolve_layout,
+    stacked_columns,
+    width,
+)
 from cfe_stack.layout_detection import LayoutWarning
 
 CASES = [
@@ -116,12 +125,29 @@ def test_features_beside_probabilities_are_found_with_a_warning(n_classes, made,
     P, codes, R = stacked(4, 200, n_classes, layout=made)
     X = np.random.default_rng(0).normal(size=(200, 5)) * 10 + 3
     both = np.column_stack([P, X] if side == "after" else [X, P])
-    message = "predictions of 4 base learners; the other 5 columns are passthrough"
-    layout = resolve(both, codes, n_classes, message=message)
+    first, n_columns = (0 if side == "after" else 5), P.shape[1]
+    with pytest.warns(LayoutWarning) as caught:
+        layout = resolve_layout(both, codes, n_classes)
+    assert str(caught[0].message) == (
+        f"Columns {first} … {first + n_columns - 1} of {n_columns + 5} were taken for predictions "
+        "of 4 base learners; the other 5 columns are passthrough and are not used. "
+        f"Set n_classifiers=4 and passthrough='{side}' to say so yourself."
+    )
     assert kinds(layout) == {found}
     np.testing.assert_allclose(read(layout, both, codes), R, atol=1e-12)
     again = resolve(both, codes, n_classes, n_classifiers=4, passthrough=side)
     np.testing.assert_array_equal(again.columns, layout.columns)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_given_side_decides_between_blocks_at_both_ends(n_classes):
+    P, codes, _ = stacked(2, 100, n_classes, layout="blocks")
+    both = np.column_stack([P, np.full((100, 2), 7.5), P])
+    p = both.shape[1]
+    after = resolve(both, codes, n_classes, passthrough="after", message="Columns 0")
+    np.testing.assert_array_equal(after.columns, np.arange(P.shape[1]))
+    before = resolve(both, codes, n_classes, passthrough="before", message="Columns")
+    np.testing.assert_array_equal(before.columns, np.arange(p - P.shape[1], p))
 
 
 def test_probabilities_and_margins_may_stand_side_by_side():
@@ -130,6 +156,14 @@ def test_probabilities_and_margins_may_stand_side_by_side():
     layout = resolve(mixed, codes, 2)
     assert [group.kind for group in layout.groups] == ["class1", "margins"] * 3
     np.testing.assert_array_equal(read(layout, mixed, codes)[::2], R[::2])
+
+
+def test_certain_predictions_are_probabilities_and_margins_may_all_be_positive():
+    P, codes, _ = stacked(3, 60)
+    P[:2, 0] = [0.0, 1.0]
+    P[:, 2] *= 1.5 / P[:, 2].max()
+    layout = resolve(P, codes, 2, "margins")
+    assert [group.kind for group in layout.groups] == ["class1", "class1", "margins"]
 
 
 @pytest.mark.parametrize("count", [None, 6])
@@ -171,6 +205,29 @@ def test_columns_of_labels_hold_codes_or_the_classes_themselves(values, classes,
     assert np.isnan(matrix[2, 3]).all()
     matrix[2, 3] = one_hot(R)[2, 3]
     np.testing.assert_array_equal(matrix, one_hot(R))
+
+
+@pytest.mark.parametrize("layout", ["auto", "labels"])
+def test_labels_that_are_rarely_predicted_are_known_from_y(layout):
+    P, codes, _ = stacked(6, 200, 3, layout="labels")
+    classes = np.array([10, 20, 30])
+    raw = np.where(P == 1, 0, P) * 10 + 10
+    found = resolve(raw, codes, 3, layout, classes=classes)
+    np.testing.assert_array_equal(found.label_values, classes)
+    raw[4, 2] = 20
+    np.testing.assert_array_equal(found.matrix(raw)[2, 4], [0, 1, 0])
+    raw[5, 2] = 70
+    with pytest.raises(ValueError, match=r"holds 70, which is none of the labels \[10.0, 20.0, 30"):
+        found.matrix(raw)
+
+
+@pytest.mark.parametrize("made", ["class1", "class0", "blocks", "drop_first", "drop_last"])
+def test_a_single_base_learner_and_one_that_is_silent(made):
+    P, codes, R = stacked(1, 60, layout=made)
+    for count in (None, 1, np.int64(1)):
+        layout = resolve(P, codes, 2, made, n_classifiers=count)
+        np.testing.assert_allclose(layout.matrix(P), R, atol=1e-12)
+    assert np.isnan(layout.matrix(np.full_like(P, np.nan))).all()
 
 
 def test_matrices_are_views_where_the_columns_are_the_matrix():
@@ -225,8 +282,20 @@ SEVERAL = stacked(4, 60, 3)
     ("data", "settings", "message"),
     [
         (SIMPLE, {"layout": "class_1"}, "layout is 'class_1'; it must be one of"),
-        (SIMPLE, {"layout": "blocks", "n_classifiers": 3}, "4 columns for 2 classes"),
+        (
+            SIMPLE,
+            {"layout": "blocks", "n_classifiers": 3},
+            "per base learner and n_classifiers=3, but there are 4 columns for 2 classes",
+        ),
+        (
+            SIMPLE,
+            {"layout": "class1", "n_classifiers": 7, "passthrough": "before"},
+            "no predictions need n_classifiers and passthrough='after' or 'before'.\n  'auto'",
+        ),
+        ((SEVERAL[0][:, 1:], SEVERAL[1]), {"layout": "blocks"}, r"base learner, but there are 11"),
+        ((SIMPLE[0][:, :0], SIMPLE[1]), {"layout": "class1"}, "there are 0 columns"),
         (SEVERAL, {"layout": "class1"}, "layout='class1' is for two classes, y has 3"),
+        (SEVERAL, {"layout": "class0"}, "layout='class0' is for two classes, y has 3"),
         (
             SEVERAL,
             {"layout": "drop_last", "n_classifiers": 5},
@@ -240,18 +309,35 @@ SEVERAL = stacked(4, 60, 3)
 )
 def test_errors_name_the_layouts(data, settings, message):
     with pytest.raises(ValueError, match=message) as caught:
-        resolve_layout(data[0], data[1], 3 if data is SEVERAL else 2, **settings)
+        resolve_layout(data[0], data[1], data[1].max() + 1, **settings)
     assert describe_layouts() in str(caught.value)
+    assert describe_layouts().splitlines()[1].startswith("  'class1': one column per base learner")
     assert all(repr(name) in describe_layouts() for name in LAYOUTS)
 
 
 @pytest.mark.parametrize(
     ("P", "settings", "message"),
     [
+        (
+            np.where(np.arange(240).reshape(60, 4) == 12, 1.5, SIMPLE[0]),
+            {"layout": "class1"},
+            r"Column 0 \(base learner 0\) holds 1.5 in row 3",
+        ),
         (SIMPLE[0], {"passthrough": "middle"}, "passthrough must be None, 'after' .* or 'before'"),
+        (
+            SIMPLE[0],
+            {"passthrough": "after"},
+            "passthrough='after', but all 4 columns look like predictions. Pass n_classifiers to ",
+        ),
         (SIMPLE[0], {"n_classifiers": 0}, "n_classifiers must be None or at least 1.*, got 0"),
+        (SIMPLE[0], {"n_classifiers": True}, "n_classifiers must be None or .*, got True"),
+        (SIMPLE[0], {"n_classifiers": 4.0}, "n_classifiers must be None or .*, got 4.0"),
         (SIMPLE[0], {"n_classifiers": 7}, "n_classifiers=7 does not fit 4 columns for 2 classes"),
-        (SIMPLE[0] * 3.5, {"layout": "labels"}, "layout='labels': the columns hold .* neither"),
+        (
+            SIMPLE[0] * 3.5,
+            {"layout": "labels"},
+            r"columns hold \[([^,]*, ){9}[^,]*\], which are neither class codes 0 … 1 nor",
+        ),
         (columns(SEVERAL[2], "class0"), {"layout": "blocks"}, "sum to"),
     ],
 )
@@ -264,7 +350,9 @@ def test_columns_with_a_dropped_class_may_not_sum_to_more_than_1():
     P, codes, _ = stacked(4, 100, 3, layout="drop_first")
     P[7, 2:4] = 0.7
     layout = resolve_layout(P, codes, 3, "drop_first")
-    with pytest.raises(ValueError, match="sum to 1.4 in a row, more than 1"):
+    with pytest.raises(
+        ValueError, match="sum to 1.4 in a row, more than 1, .* with one class dropped"
+    ):
         layout.matrix(P)
 
 
@@ -276,3 +364,34 @@ def test_a_layout_tells_predictions_from_the_rest():
     assert layout.n_classifiers == 2
     assert layout.passthrough.tolist() == [6, 7]
     np.testing.assert_array_equal(layout.columns_of(both, 1), P[:, 3:6])
+
+
+@pytest.mark.parametrize(("made", "n_classes"), [("class1", 2), ("blocks", 3), ("drop_last", 3)])
+def test_certain_predictions_and_rounding_lie_in_the_unit_interval(made, n_classes):
+    R = np.eye(n_classes)[np.arange(12).reshape(3, 4) % n_classes]
+    P = columns(R[:, :, 1] if n_classes == 2 else R, made)
+    P[P == 0] = -5e-7
+    P[P == 1] = 1 + 5e-7
+    assert kinds(resolve(P, np.arange(4) % n_classes, n_classes, made)) == {made}
+
+
+def test_new_values_are_checked_column_by_column():
+    P, codes, R = stacked(3, 60, 3)
+    P[:, :3] = columns(R, "margins")[:, :3]
+    layout = resolve(P, codes, 3, "margins")
+    assert [group.kind for group in layout.groups] == ["margins", "blocks", "blocks"]
+    P[7, 5] = 1.5
+    with pytest.raises(ValueError, match=r"Column 5 \(base learner 1\) holds 1.5 in row 7"):
+        check_values(layout, P)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_an_ensemble_matrix_as_a_host_would_stack_it(n_classes):
+    P, codes, R = stacked(3, 20, n_classes)
+    found, layout = stacked_columns(EnsembleData(R, codes))
+    np.testing.assert_array_equal(found, P)
+    assert layout == ("class1" if n_classes == 2 else "blocks")
+    C = np.random.default_rng(0).integers(0, 3, (3, 20)).astype(float)
+    hidden, _ = stacked_columns(EnsembleData(R, codes, C))
+    gone = np.repeat(C.T == 0, P.shape[1] // 3, axis=1)
+    np.testing.assert_array_equal(hidden, np.where(gone, np.nan, P))

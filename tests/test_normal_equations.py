@@ -5,6 +5,7 @@ from cfe_stack.trainers.normal_equations import (
     LARGE_SYSTEM,
     ClassifierEquations,
     alike,
+    instance_systems,
     pair_products,
     solve_instances,
     solve_packed,
@@ -105,6 +106,17 @@ def test_instances(d, rows_each, dtype):
     assert_close(solution, one_by_one(X, C, Z, ridge), dtype)
 
 
+@pytest.mark.parametrize(("d", "m"), [(5, 12), (12, 5)])
+@pytest.mark.parametrize("n_complete", [0, 10])
+@pytest.mark.parametrize("single", [0, 1, 2])
+def test_single_precision_may_stand_beside_double(single, n_complete, d, m):
+    X, Z, C = random(d, m) / np.sqrt(m), random(m, 20), confidences(m, 20)
+    C[:, :n_complete] = 1.0
+    ours = [X, C, C * Z]
+    ours[single] = ours[single].astype(np.float32)
+    assert_close(solve_instances(*ours, 0.5), one_by_one(X, C, Z, 0.5), np.float32)
+
+
 @both_dtypes
 @both_paths
 def test_uniform_shortcut_is_the_general_path(d, dtype):
@@ -123,8 +135,9 @@ def test_uniform_shortcut_is_the_general_path(d, dtype):
 
 
 @both_paths
-def test_shared_weights_are_repeated_weights(d):
-    m, n, k = 6, 15, 4
+@pytest.mark.parametrize("k", [2, 4])
+def test_shared_weights_are_repeated_weights(k, d):
+    m, n = 6, 15
     X, Y, Z, C = random(d, m * k), random(d, n), random(m * k, n), confidences(m, n)
     repeated = np.repeat(C, k, axis=0)
     np.testing.assert_allclose(weigh(C, Z), repeated * Z, rtol=1e-15)
@@ -215,7 +228,7 @@ def test_weighing_keeps_single_precision_and_writes_where_it_is_told(rows_each):
     np.testing.assert_array_equal(out, np.repeat(C, rows_each, axis=0) * Z)
 
 
-@pytest.mark.parametrize("d", [3, 5])
+@pytest.mark.parametrize("d", [3, 5, 12])
 def test_a_workspace_is_used_again_and_changes_no_digit(d):
     workspace, m, n = Workspace(), 6, 30
     X, Z, C = random(d, m), random(m, n), confidences(m, n)
@@ -287,3 +300,16 @@ def test_fewer_classifiers_than_factors(d, m, n_complete, dtype):
     assert solution.dtype == dtype
     assert_close(solution, expected, dtype)
     np.testing.assert_array_equal(solution[:, -1], 0.0)
+
+
+@pytest.mark.parametrize("rows_each", [1, 3])
+@pytest.mark.parametrize("same", [True, False])
+def test_systems_of_instances_with_the_same_weights_are_one(same, rows_each):
+    X, C = random(4, 5 * rows_each), confidences(5, 7)
+    C = np.repeat(C[:, :1], 7, axis=1) if same else C
+    systems = instance_systems(X, C, 0.5)
+    assert systems.shape == (1 if same else 7, 4, 4)
+    weights = np.repeat(C, rows_each, axis=0)
+    expected = np.einsum("dr,ri,er->ide", X, weights, X) + 0.5 * np.eye(4)
+    np.testing.assert_allclose(systems, expected[: len(systems)], rtol=1e-12)
+    assert instance_systems(X, C[:, :0], 0.5).shape == (0, 4, 4)

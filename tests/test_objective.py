@@ -42,7 +42,7 @@ def test_many_rows_of_small_errors_are_summed_in_double_precision():
     Z, Z_hat = np.zeros((n, 1), dtype=np.float32), np.full((n, 1), 0.1, dtype=np.float32)
     Z_hat[0] = 2.0**14
     error = squared_error_in_place(Z, np.ones((n, 1), dtype=np.float32), Z_hat)
-    assert error == pytest.approx(2.0**28 + (n - 1) * np.float32(0.1) ** 2, rel=1e-9)
+    assert error == pytest.approx(2.0**28 + (n - 1) * 0.1**2, rel=1e-12)
 
 
 def test_reconstruction_is_a_mean_over_cells():

@@ -50,6 +50,11 @@ CONTAINERS = {
     "polars": lambda P: pl.DataFrame(P, schema=[f"c{j}" for j in range(P.shape[1])]),
     "sparse": sparse.csr_matrix,
 }
+FORMS = {
+    "C": np.ascontiguousarray,
+    "Fortran": np.asfortranarray,
+    "strided": lambda R: np.repeat(R, 2, axis=1)[:, ::2],
+}
 
 
 def _holed(R, holes):
@@ -152,6 +157,7 @@ def test_the_classifier_gives_probabilities_or_a_documented_error(
 @given(
     made=matrices(),
     dtype=st.sampled_from([np.float16, np.float32, np.float64]),
+    form=st.sampled_from(sorted(FORMS)),
     link=st.sampled_from(["identity", "logit"]),
     confidence=st.sampled_from(sorted(STRATEGIES)),
     aggregator=st.sampled_from(["weighted", "mean", "log_pool"]),
@@ -168,27 +174,42 @@ def test_the_classifier_gives_probabilities_or_a_documented_error(
     ),
 )
 def test_the_trainer_gives_probabilities_or_a_documented_error(
-    made, dtype, link, confidence, aggregator, options
+    made, dtype, form, link, confidence, aggregator, options
 ):
+    check_trainer(
+        made, dtype, form, link=link, confidence=confidence, aggregator_type=aggregator, **options
+    )
+
+
+@settings(FIXED, max_examples=20 * TIMES)
+@given(
+    made=matrices(largest=2_000, most_learners=30, most_classes=5),
+    form=st.sampled_from(sorted(FORMS)),
+    link=st.sampled_from(["identity", "logit"]),
+    confidence=st.sampled_from(sorted(set(STRATEGIES) - {"label_aware"})),
+    gamma=st.sampled_from([0.0, 0.3, 2.0]),
+)
+def test_majorised_supervision_gives_probabilities_or_a_documented_error(
+    made, form, link, confidence, gamma
+):
+    settings = {"link": link, "confidence": confidence, "focal_gamma": gamma, "latent_dim": 3}
+    check_trainer(made, np.float64, form, supervision="majorize", **settings)
+
+
+def check_trainer(made, dtype, form, **settings):
     R, codes = made
     labels = np.where(np.arange(len(codes)) % 4 == 3, -1, codes)
     labels[: codes.max() + 1] = codes[: codes.max() + 1]
     n_classes = 2 if R.ndim == 2 else R.shape[2]
-    given_R = R.astype(dtype)
+    given_R = FORMS[form](R.astype(dtype))
     given_R.flags.writeable = False
-    trainer = CFEnsembleTrainer(
-        link=link,
-        confidence=confidence,
-        aggregator_type=aggregator,
-        max_iter=5,
-        random_state=0,
-        **options,
-    )
+    trainer = CFEnsembleTrainer(max_iter=5, random_state=0, **settings)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning)
         if not fitted_or_refused(trainer, EnsembleData(given_R, labels)):
             return
         check_probabilities(trainer.predict_proba(given_R), len(codes), n_classes)
+        check_probabilities(trainer.predict_proba(given_R[:, :1]), 1, n_classes)
     check_probabilities(trainer.transductive_proba_, len(codes), n_classes)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from stacked_columns import columns
 from test_properties import (
     FIXED,
+    FORMS,
     TIMES,
     check_probabilities,
     fitted_or_refused,
@@ -155,6 +156,7 @@ def test_every_layout_with_every_link_and_confidence(made, link, confidence, agg
 @given(
     made=matrices(largest=4_000, most_learners=30),
     dtype=st.sampled_from(["float32", "float64"]),
+    form=st.sampled_from(sorted(FORMS)),
     link=st.sampled_from(["identity", "logit"]),
     confidence=st.sampled_from(sorted(set(STRATEGIES) - {"label_aware"})),
     aggregator=st.sampled_from(["weighted", "mean", "log_pool", "gated_pool"]),
@@ -173,12 +175,12 @@ def test_every_layout_with_every_link_and_confidence(made, link, confidence, agg
     ),
 )
 def test_joint_descent_gives_probabilities_or_a_documented_error(
-    made, dtype, link, confidence, aggregator, optimizer, options
+    made, dtype, form, link, confidence, aggregator, optimizer, options
 ):
     R, codes = made
     labels = np.where(np.arange(len(codes)) % 4 == 3, -1, codes)
     labels[: codes.max() + 1] = codes[: codes.max() + 1]
-    given_R = R.astype(dtype)
+    given_R = FORMS[form](R.astype(dtype))
     given_R.flags.writeable = False
     trainer = CFEnsemblePyTorchTrainer(
         latent_dim=2, max_epochs=4, dtype=dtype, link=link, confidence=confidence,
@@ -190,4 +192,5 @@ def test_joint_descent_gives_probabilities_or_a_documented_error(
             return
         n_classes = 2 if R.ndim == 2 else R.shape[2]
         check_probabilities(trainer.predict_proba(given_R), len(codes), n_classes)
+        check_probabilities(trainer.predict_proba(given_R[:, :1]), 1, n_classes)
         check_probabilities(trainer.transductive_proba_, len(codes), n_classes)

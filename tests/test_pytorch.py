@@ -35,6 +35,7 @@ SETTINGS = {
     "log pool": {"aggregator_type": "log_pool", "confidence": "calibration"},
     "gated pool": {"aggregator_type": "gated_pool", "link": "logit", "standardize": True},
     "gated pool, free": {"aggregator_type": "gated_pool", "instance_factors": "free"},
+    "gated pool, lbfgs": {"aggregator_type": "gated_pool", "optimizer": "lbfgs", "max_epochs": 3},
     "focal": {"focal_gamma": 0.5, "class_weight": {0: 1.0, 1: 2.0}},
     "schedule": {"focal_gamma": LinearSchedule(2.0, 0.0), "tol": 1e-4},
     "class weights, schedule": {"use_class_weights": LinearSchedule(0.0, 1.0), "tol": 1e-4},

@@ -88,6 +88,23 @@ def test_labelled_rows_without_predictions_are_left_out_with_a_warning():
     np.testing.assert_allclose(expit(model.cv_logits_[:20]), codes.mean())
 
 
+@pytest.mark.filterwarnings("ignore::cfe_stack.MissingPredictionsWarning")
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("aggregator", ["auto", "linear_pool", "greedy_selection", "weighted"])
+def test_one_row_of_each_class_with_predictions_is_enough(aggregator, n_classes):
+    """Here they share a fold, whose training rows have no prediction."""
+    P, _, _ = stacked(2, 4 * n_classes, n_classes)
+    rows = np.arange(len(P))
+    folds = [np.flatnonzero(rows // n_classes == fold) for fold in range(4)]
+    P[n_classes:] = NAN
+    cv = [(np.setdiff1d(rows, test), test) for test in folds]
+    model = CFEnsembleClassifier(aggregator=aggregator, cv=cv)
+    proba = model.fit(P, rows % n_classes).predict_proba(P)
+    prior = np.full_like(proba[n_classes:], 1 / n_classes)
+    np.testing.assert_allclose(proba[n_classes:], prior)
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+
+
 @pytest.mark.parametrize("correlation", [0.5, 0.9])
 def test_a_row_with_a_single_prediction_gets_a_sensible_probability(correlation):
     P, codes, T, truth = halves(n=2400, correlation=correlation)

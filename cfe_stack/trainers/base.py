@@ -81,7 +81,11 @@ def spectral_factors(model: FactorModel, data: EnsembleData) -> np.ndarray:
     else:
         # the moments of thousands of rows would neither fit nor be decomposed in time
         moments = LinearOperator((n_rows, n_rows), matvec=times_moments, dtype=np.float64)
-        values, vectors = eigsh(moments, k=latent_dim, v0=np.ones(n_rows))
+        # not all ones, to which log-ratios are orthogonal
+        start = np.linspace(1.0, 2.0, n_rows)
+        if not times_moments(start).any():
+            return np.zeros((latent_dim, n_rows))
+        values, vectors = eigsh(moments, k=latent_dim, v0=start)
     singular_values = np.sqrt(np.maximum(values[::-1][:latent_dim], 0.0))
     lengths = np.sqrt(np.maximum(singular_values - model.lambda_reg, 0.0))
     factors = np.zeros((latent_dim, n_rows))

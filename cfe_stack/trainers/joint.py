@@ -127,7 +127,8 @@ class Gate:
         loadings = np.linalg.lstsq(model.factors, first.direction, rcond=None)[0]
         slopes = loadings / model.scale
         offset = -(slopes @ model.shift + loadings @ model.bias + first.center)
-        rows = slopes.reshape(m, -1).T
+        # torch's L-BFGS takes no parameter that is a transposed view
+        rows = np.ascontiguousarray(slopes.reshape(m, -1).T)
         direction = (rows[0] if len(rows) == 1 else rows) / first.scale
         return cls(np.zeros(m), direction, np.array([offset / first.scale]))
 
