@@ -5,6 +5,7 @@
 FOLDER holds the ensemble matrices that real_data.py reads; the first --folds outer folds of every
 set are used. Options of `CFEnsembleClassifier` do most of it, subclasses the rest. Completion has
 nothing to do in complete rows, so it is compared on matrices with 30 % of the cells missing.
+With --subsamples it learns from so many subsamples of 60 rows of the first outer fold instead.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
+from robustness import FEW, few_of
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
@@ -161,11 +163,15 @@ def run_fold(P, y, T, y_test) -> dict[str, tuple[float, float]]:
     return result
 
 
-def run_set(path: Path, n_folds: int) -> tuple[bool, dict[str, np.ndarray]]:
+def run_set(path: Path, n_folds: int, subsamples: int) -> tuple[bool, dict[str, np.ndarray]]:
     """Return whether a set has more than two classes, and its scores, averaged over folds."""
     n_classes, folds = load(path)
+    if subsamples:
+        P, y, *test = folds[0]
+        draws = (few_of(y, n_classes, np.random.default_rng(k)) for k in range(subsamples))
+        folds = [(P[rows], y[rows], *test) for rows in draws]
     with threadpool_limits(1):
-        results = [run_fold(*fold) for fold in folds[:n_folds]]
+        results = [run_fold(*fold) for fold in folds[: subsamples or n_folds]]
     means = {name: np.mean([result[name] for result in results], axis=0) for name in results[0]}
     return n_classes > 2, means
 
@@ -198,10 +204,11 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of NAME.npz matrices")
     parser.add_argument("--sets", nargs="+", help="names of data sets; all if left out")
     parser.add_argument("--folds", type=int, default=1, help="outer folds per set, default 1")
+    parser.add_argument("--subsamples", type=int, default=0, help=f"of {FEW} rows, per set")
     parser.add_argument("--jobs", type=int, default=1, help="sets side by side, default 1")
     options = parser.parse_args()
     paths = paths_in(options.data, options.sets)
-    tasks = (delayed(run_set)(path, options.folds) for path in paths)
+    tasks = (delayed(run_set)(path, options.folds, options.subsamples) for path in paths)
     collected: dict[str, list[np.ndarray]] = {}
     several = []
     for path, (more, found) in zip(
@@ -213,9 +220,10 @@ def main() -> int:
         print(path.stem, file=sys.stderr, flush=True)
     scores = {name: np.array(values) for name, values in collected.items()}
     print(table(scores, np.array(several)))
+    rows = f"{options.subsamples} times {FEW} rows" if options.subsamples else "all rows"
     print(
-        f"\n{len(paths)} sets, {options.folds} outer fold(s) each. Change, median, worst set: of "
-        "the sets' log-losses,\nrelative to the first row of the block."
+        f"\n{len(paths)} sets, {options.folds} outer fold(s) each, {rows}. Change, median, worst "
+        "set: of\nthe sets' log-losses, relative to the first row of the block."
     )
     return 0
 
