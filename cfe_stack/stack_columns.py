@@ -89,6 +89,26 @@ def copy_of_final(final: Any) -> Any:
     return clone(final)
 
 
+def predicted_rows(data: OutOfFoldData) -> np.ndarray:
+    """Return which rows (n,) have a prediction.
+
+    Raises
+    ------
+    ValueError
+        If none of the rows of a class has one.
+    """
+    predicted = np.asarray(observed(data.R).any(axis=0))
+    lacking = np.setdiff1d(data.labels, data.labels[predicted])
+    if len(lacking):
+        name = np.asarray(data.classes).tolist()[lacking[0]]
+        raise ValueError(
+            f"No row of class {name!r} has an out-of-fold prediction to learn from. Learners "
+            "without predict_proba predict nothing where their training rows lack a class: collect "
+            "more rows of it, or add a learner with predict_proba."
+        )
+    return predicted
+
+
 def with_passthrough(R: np.ndarray, X: Any = None) -> Any:
     """Return the stacked columns of an ensemble matrix, and X behind them if it is passed on.
 

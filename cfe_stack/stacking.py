@@ -22,13 +22,13 @@ from cfe_stack.adapters.training_rows import indexable
 from cfe_stack.callbacks import Observed, reports_to_callbacks
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.cut_short import unchanged_if_cut_short
-from cfe_stack.ensemble_data import observed
 from cfe_stack.persistence import Stamped
 from cfe_stack.stack_columns import (
     check_features,
     check_stack_options,
     copy_of_final,
     predicted_matrix,
+    predicted_rows,
     tell_final_estimator,
     with_passthrough,
 )
@@ -244,7 +244,7 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
         data = self._collect(X, y, routed)
         self.ensemble_data_, self.classes_ = data, data.classes
         self._fitted: Mapping[str, Any] = data.fold_models if self.refit == "bag" else data.models
-        predicted = observed(data.R).any(axis=0)
+        predicted = predicted_rows(data)
         splits = None if groups is not None else self.cv
         tell_final_estimator(final, data, passthrough=self.passthrough, splits=splits)
         P = with_passthrough(data.R, X if self.passthrough else None)

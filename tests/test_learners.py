@@ -161,3 +161,12 @@ def test_columns_are_aligned_by_label_not_by_position():
 def test_unusable_output_is_described(classes, output, method, message):
     with pytest.raises(UnusableOutputError, match=message):
         fitted(classes, output, method).predict_proba(np.zeros((2, 1)))
+
+
+def test_probabilities_of_half_precision_sum_to_one_again():
+    P = np.array([[0.0126, 0.9863], [0.25, 0.75]])
+    proba = fitted(["a", "c"], P.astype(np.float16)).predict_proba(np.zeros((2, 1)))
+    np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-12)
+    np.testing.assert_allclose(proba[:, [0, 2]], P, atol=2e-3)
+    with pytest.raises(UnusableOutputError, match="must sum to 1"):
+        fitted(["a", "c"], np.full((2, 2), 0.45, np.float16)).predict_proba(np.zeros((2, 1)))

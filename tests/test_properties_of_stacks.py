@@ -32,7 +32,7 @@ FEATURES = {
 # what may be refused, in the words of the error
 DOCUMENTED = (
     "a classifier needs two", "greater than the number of", "Sparse data was passed",
-    "No learner has any out-of-fold prediction",
+    "No learner has any out-of-fold prediction", "has an out-of-fold prediction to learn from",
 )  # fmt: skip
 
 

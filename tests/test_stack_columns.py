@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_wine
+from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import KFold
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
 from cfe_stack import CFEnsembleClassifier, CFEStackingClassifier
+from cfe_stack.adapters.collection import FailedLearnerWarning
 
 X, Y = load_wine(return_X_y=True)
 BASES = [("bayes", GaussianNB()), ("tree", DecisionTreeClassifier(max_depth=2, random_state=0))]
@@ -56,3 +59,15 @@ def test_frames_go_from_one_stack_to_the_next(output):
     assert named[-1].feature_names_in_.tolist() == named[0].get_feature_names_out().tolist()
     np.testing.assert_array_equal(named.predict_proba(frame), proba)
     assert isinstance(named.transform(frame), library.DataFrame)
+
+
+def test_a_class_that_nobody_predicts_is_named():
+    """Margins of a fold that lacks a class have other columns, so that they are missing."""
+    labels = np.array(["a", "b"] * 6 + ["rare"])
+    X_rare = np.linspace(0, 1, len(labels))[:, None]
+    stack = CFEStackingClassifier([("ridge", RidgeClassifier())], FAST, cv=KFold(3), progress=False)
+    with (
+        pytest.warns(FailedLearnerWarning),
+        pytest.raises(ValueError, match="No row of class 'rare' has an out-of-fold prediction"),
+    ):
+        stack.fit(X_rare, labels)

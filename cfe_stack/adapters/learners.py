@@ -20,6 +20,9 @@ THREAD_PARAMETERS = ("n_jobs", "nthread", "num_threads", "thread_count")
 CODED_LABELS = frozenset({"xgboost", "mlxtend", "skorch", "keras", "scikeras"})
 """Packages whose classifiers want the codes 0 … K−1 of the classes present, in every fit."""
 
+HALF_PRECISION = 0.02
+"""Probabilities in half precision of many classes sum to 1 within this."""
+
 
 class UnusableOutputError(ValueError):
     """A learner returned something that is no prediction of the rows it was given."""
@@ -221,6 +224,8 @@ class FittedLearner:
         output = _as_numbers(values, self.method)
         if self.method == "decision_function":
             return self._margins(output, n)
+        if getattr(values, "dtype", None) == np.float16 and output.ndim == 2:
+            output = _without_rounding(output)
         return _scattered(output, n, self._columns(), self.n_classes)
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -294,6 +299,12 @@ def _as_numbers(values: Any, method: str) -> np.ndarray:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise UnusableOutputError(f"{method} returned no array of numbers: {error}") from error
+
+
+def _without_rounding(proba: np.ndarray) -> np.ndarray:
+    """Return probabilities of half precision, whose rows sum to 1 within a few digits only."""
+    sums = proba.sum(axis=1, keepdims=True)
+    return np.where(np.abs(sums - 1) < HALF_PRECISION, proba / np.where(sums == 0, 1, sums), proba)
 
 
 def _scattered(output: np.ndarray, n: int, columns: np.ndarray, n_classes: int) -> np.ndarray:
