@@ -68,6 +68,8 @@ def test_a_learner_that_asks_for_it_itself_gets_validation_rows(family):
     assert np.isnan(plain.best_iterations).all()
 
 
+# a later XGBoost warns that its class goes away
+@pytest.mark.filterwarnings("ignore:`XGBRFClassifier` is deprecated:FutureWarning")
 def test_others_are_left_alone():
     assert stopping_of(GaussianNB(), 5) is None
     module = pytest.importorskip("lightgbm")
