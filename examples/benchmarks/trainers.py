@@ -18,7 +18,7 @@ from the end of ALS, which is next to nothing if that is a minimum.
 Bytes and operations of an epoch are counted, not measured (see `work`); the limit is what copying a
 large array reaches on the same machine and number of threads. `--device cuda` runs joint descent on
 a GPU, with the bandwidth of its own memory. Above `--limit` cells a few epochs of joint descent are
-timed, and L-BFGS, whose epochs are twenty steps, is left out. The whole table, which takes some 15
+timed, and L-BFGS, whose epochs are twenty steps, is left out. The whole table, which takes some ten
 minutes and 10 GiB:
 
     python examples/benchmarks/trainers.py --m 10 50 200 --n 1000 10000 100000 1000000
