@@ -249,7 +249,7 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
         tell_final_estimator(final, data, passthrough=self.passthrough, splits=splits)
         P = with_passthrough(data.R, X if self.passthrough else None)
         extra = {
-            name: np.asarray(value)[predicted] if np.shape(value) else value
+            name: np.asarray(value)[predicted] if np.ndim(np.asarray(value)) else value
             for name, value in routed.final_estimator_.fit.items()
             if value is not None
         }
