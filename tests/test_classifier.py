@@ -142,8 +142,9 @@ def test_the_transformation_is_the_reconstruction(n_classes):
     assert 0.02 < np.abs(rebuilt - T).max() < 1
     names = coarse.get_feature_names_out()
     assert len(names) == len(set(names)) == rebuilt.shape[1]
+    form = pd.DataFrame
     frame = clone(coarse).set_output(transform="pandas").fit(P, codes).transform(T)
-    assert isinstance(frame, pd.DataFrame)
+    assert isinstance(frame, form)
     assert frame.columns.tolist() == names.tolist()
 
 

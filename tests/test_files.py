@@ -265,6 +265,8 @@ def test_train_and_test_are_matched_by_name(tmp_path, folder, target):
 @pytest.mark.parametrize("form", ["folder", "all.csv", "all.parquet", "all.npz"])
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_what_is_written_is_read_again(tmp_path, form, n_classes):
+    if form != "all.npz":
+        pytest.importorskip("pandas")
     rng = np.random.default_rng(0)
     R = rng.dirichlet(np.ones(n_classes), size=(3, 8))
     R[1, 2] = np.nan
