@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cfe_stack.contenders import OURS
+from cfe_stack.comparison.contenders import OURS
 from cfe_stack.ensemble_data import observed
 from cfe_stack.metrics import expected_calibration_error
 from cfe_stack.submission import Blend

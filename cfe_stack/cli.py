@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import cfe_stack
-from cfe_stack.blend_command import add_blend_parser
-from cfe_stack.command_options import (
+from cfe_stack.commands.blend import add_blend_parser
+from cfe_stack.commands.compare import add_compare_parser
+from cfe_stack.commands.options import (
     CANNOT_START,
     INTERRUPTED,
     SUCCESS,
     add_command,
     add_running_options,
 )
-from cfe_stack.compare_command import add_compare_parser
 from cfe_stack.datasets import load_demo_problems
 from cfe_stack.demo import format_scores, run_demo
 from cfe_stack.extras import MissingExtraError

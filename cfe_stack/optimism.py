@@ -8,8 +8,8 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from cfe_stack.classifier import CFEnsembleClassifier
-from cfe_stack.comparison_problems import take
-from cfe_stack.contenders import Contender, class_frequencies, resolve_contenders
+from cfe_stack.comparison.contenders import Contender, class_frequencies, resolve_contenders
+from cfe_stack.comparison.problems import take
 from cfe_stack.ensemble_data import EnsembleData, observed
 from cfe_stack.extras import progress_bar
 from cfe_stack.folds import inner_folds

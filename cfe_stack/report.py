@@ -8,7 +8,7 @@ import numpy as np
 
 import cfe_stack
 from cfe_stack.advice import next_steps
-from cfe_stack.contenders import OURS
+from cfe_stack.comparison.contenders import OURS
 from cfe_stack.displays import (
     AggregatorWeightsDisplay,
     ClassifierMapDisplay,

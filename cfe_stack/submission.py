@@ -11,7 +11,7 @@ import numpy as np
 from cfe_stack.bootstrap import BootstrapScore, bootstrap_scores
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.comparison import compare_ensembles
-from cfe_stack.contenders import OURS
+from cfe_stack.comparison.contenders import OURS
 from cfe_stack.ensemble_data import EnsembleData, observed
 from cfe_stack.layout import stacked_columns
 from cfe_stack.leakage import LeakageReport, check_leakage
@@ -90,7 +90,7 @@ def blend(
         As in :func:`~cfe_stack.comparison.compare_ensembles`. It ranks the contenders; the blend is
         fitted to be calibrated whatever it is.
     contenders : sequence of str
-        Names of :data:`cfe_stack.contenders.CONTENDERS`; the blend itself always takes part.
+        Names of :data:`cfe_stack.comparison.CONTENDERS`; the blend itself always takes part.
     cv : int, default=5
         Folds in which contenders are fitted and scored.
     n_draws : int, default=None

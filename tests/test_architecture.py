@@ -16,10 +16,9 @@ PACKAGE = Path(__file__).parents[1] / "cfe_stack"
 # circle; a package (trainers) is one room with all its modules.
 FLOORS = {
     "leaves": {
-        "aggregators", "blends", "blocks", "bootstrap", "calibration", "callbacks", "callers",
-        "command_options", "comparison_page", "comparison_splits", "comparison_statistics",
-        "confidence", "cut_short", "dask_chunks", "datasets", "ensemble_data", "extras", "folds",
-        "gates", "layout", "layout_detection", "lazy_matrix", "linear_pool", "link", "losses",
+        "aggregators", "blocks", "bootstrap", "calibration", "callbacks", "callers", "confidence",
+        "cut_short", "dask_chunks", "datasets", "ensemble_data", "extras", "folds", "gates",
+        "layout", "layout_detection", "lazy_matrix", "linear_pool", "link", "losses",
         "meta_features", "metrics", "persistence", "pool_design", "pool_selection", "pool_solver",
         "pools", "report_page", "score_calibration", "second_level", "selection_scoring",
         "splitters", "suspicion", "threads", "training_rows",
@@ -31,12 +30,10 @@ FLOORS = {
         "final_aggregators", "predictor",
     },
     "stacking": {
-        "advice", "blend_command", "compare_command", "comparison", "comparison_plots",
-        "comparison_problems", "comparison_result", "comparison_run", "comparison_scores",
-        "comparison_verdict", "contenders", "demo", "dynamic_selection", "leakage", "optimism",
-        "report", "stack_columns", "stack_metadata", "stacking", "submission", "whole_stacks",
+        "advice", "comparison", "demo", "leakage", "optimism", "report", "stack_columns",
+        "stack_metadata", "stacking", "submission",
     },
-    "command line": {"cli"},
+    "command line": {"cli", "commands"},
     "entry": {"__main__"},
 }  # fmt: skip
 CORE = {"numpy", "scipy", "sklearn", "joblib", "threadpoolctl"}

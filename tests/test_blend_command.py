@@ -101,7 +101,7 @@ def test_a_report_is_written_and_named(files, capsys):
 def test_a_report_without_matplotlib_is_refused_before_the_work(files, capsys, monkeypatch):
     root, _ = files
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setattr("cfe_stack.blend_command.blend", None)
+    monkeypatch.setattr("cfe_stack.commands.blend.blend", None)
     assert main(arguments(root, report=root / "other.html")) == 2
     assert 'pip install "cfe-stack[plot]"' in capsys.readouterr().err
     assert not (root / "other.html").exists()

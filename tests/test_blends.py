@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from cfe_stack import blends
+from cfe_stack.comparison import blends
 from cfe_stack.datasets import make_ensemble
 
 BLENDS = {

@@ -106,7 +106,7 @@ def test_columns_that_look_in_sample_are_refused_until_allowed(predictions, tmp_
 def test_what_is_wrong_is_named_before_the_work_starts(
     folder, monkeypatch, capsys, arguments, code, message
 ):
-    monkeypatch.setattr("cfe_stack.compare_command.compare_ensembles", None)
+    monkeypatch.setattr("cfe_stack.commands.compare.compare_ensembles", None)
     try:
         found = main(["compare", str(folder / "set0.npz"), *QUICK, *arguments])
     except SystemExit as stop:  # argparse's own

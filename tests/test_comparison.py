@@ -9,9 +9,9 @@ from sklearn.tree import DecisionTreeClassifier
 from stacked_columns import log_loss_of
 
 from cfe_stack import EnsembleData, compare_ensembles
-from cfe_stack.comparison import ContenderClassifier, five_by_two_cv
-from cfe_stack.comparison_splits import make_splits
-from cfe_stack.contenders import CONTENDERS, cells, columns
+from cfe_stack.comparison.compare import ContenderClassifier, five_by_two_cv
+from cfe_stack.comparison.contenders import CONTENDERS, cells, columns
+from cfe_stack.comparison.splits import make_splits
 from cfe_stack.datasets import make_ensemble
 from cfe_stack.metrics import Metric
 

@@ -5,7 +5,7 @@ import pytest
 from browsing import WIDTHS, check_shown
 
 from cfe_stack import EnsembleData, compare_ensembles
-from cfe_stack.comparison_page import formatted, fragment, text_table
+from cfe_stack.comparison.page import formatted, fragment, text_table
 from cfe_stack.datasets import make_ensemble
 
 ROWS = [{"contender": "a <b>", "score": 0.12345}, {"contender": "mean", "score": np.nan}]

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from cfe_stack.comparison_plots import cliques, draw_differences, draw_ranks, height_of
-from cfe_stack.comparison_statistics import PairedTest, Posterior
-from cfe_stack.comparison_verdict import Difference
+from cfe_stack.comparison.plots import cliques, draw_differences, draw_ranks, height_of
+from cfe_stack.comparison.statistics import PairedTest, Posterior
+from cfe_stack.comparison.verdict import Difference
 
 pytest.importorskip("matplotlib")
 from pictures import overlapping, written  # noqa: E402

@@ -5,8 +5,8 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
 
 from cfe_stack import EnsembleData
-from cfe_stack.comparison_problems import StoredProblem, as_problems, take
-from cfe_stack.comparison_splits import SplitSettings
+from cfe_stack.comparison.problems import StoredProblem, as_problems, take
+from cfe_stack.comparison.splits import SplitSettings
 from cfe_stack.datasets import make_ensemble
 
 SETTINGS = SplitSettings(cv=3, n_repeats=1, inner_cv=3)

@@ -4,8 +4,8 @@ import sys
 import numpy as np
 import pytest
 
-from cfe_stack.comparison_problems import FoldSize
-from cfe_stack.comparison_result import EnsembleComparison, HeldOut
+from cfe_stack.comparison.problems import FoldSize
+from cfe_stack.comparison.result import EnsembleComparison, HeldOut
 from cfe_stack.metrics import METRICS
 
 NAMES = ("mean", "ours", "odd")

@@ -5,10 +5,10 @@ import pytest
 
 from cfe_stack import EnsembleData
 from cfe_stack.adapters.cache import CacheWarning, FoldCache
-from cfe_stack.comparison_problems import as_problems
-from cfe_stack.comparison_run import run_fold
-from cfe_stack.comparison_splits import SplitSettings
-from cfe_stack.contenders import resolve_contenders
+from cfe_stack.comparison.contenders import resolve_contenders
+from cfe_stack.comparison.problems import as_problems
+from cfe_stack.comparison.run import run_fold
+from cfe_stack.comparison.splits import SplitSettings
 from cfe_stack.datasets import make_ensemble
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from cfe_stack.comparison_problems import FoldSize
-from cfe_stack.comparison_scores import FoldScores, as_frame
+from cfe_stack.comparison.problems import FoldSize
+from cfe_stack.comparison.scores import FoldScores, as_frame
 from cfe_stack.metrics import METRICS
 
 NAN = np.nan

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import RepeatedStratifiedKFold, ShuffleSplit, StratifiedKFold
 
-from cfe_stack.comparison_splits import SplitSettings, make_splits
+from cfe_stack.comparison.splits import SplitSettings, make_splits
 
 CODES = np.array([0, 1, 1] * 10)
 

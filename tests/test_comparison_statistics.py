@@ -6,7 +6,7 @@ from scipy.stats import ttest_rel, wilcoxon
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 
-from cfe_stack.comparison_statistics import (
+from cfe_stack.comparison.statistics import (
     corrected_resampled_ttest,
     correlated_t_posterior,
     five_by_two_test,

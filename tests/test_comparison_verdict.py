@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cfe_stack.comparison_verdict import Values, differences_from, legend, verdict
+from cfe_stack.comparison.verdict import Values, differences_from, legend, verdict
 from cfe_stack.metrics import METRICS
 
 

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cfe_stack import CFEnsembleClassifier, EnsembleData
-from cfe_stack.contenders import (
+from cfe_stack.comparison.contenders import (
     CONTENDERS,
     OURS,
     USUAL,

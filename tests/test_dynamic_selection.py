@@ -3,8 +3,8 @@ import sys
 import numpy as np
 import pytest
 
+from cfe_stack.comparison.dynamic_selection import ColumnClassifier, dynamic_selection
 from cfe_stack.datasets import make_ensemble
-from cfe_stack.dynamic_selection import ColumnClassifier, dynamic_selection
 from cfe_stack.extras import MissingExtraError
 
 

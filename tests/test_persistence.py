@@ -26,7 +26,7 @@ from cfe_stack import (
 )
 from cfe_stack.adapters.cache import DamagedEntryError, FoldCache
 from cfe_stack.adapters.files import read_predictions
-from cfe_stack.comparison_problems import StoredProblem
+from cfe_stack.comparison.problems import StoredProblem
 from cfe_stack.persistence import FORMAT, TRUSTED_TYPES, Stamped, StoredFormatError
 
 GOLDEN = Path(__file__).parent / "golden"

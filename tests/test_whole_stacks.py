@@ -13,8 +13,8 @@ from sklearn.tree import DecisionTreeClassifier
 from stacked_columns import log_loss_of
 
 from cfe_stack import CFEnsembleClassifier, CFEStackingClassifier, EnsembleData, compare_ensembles
-from cfe_stack.comparison_splits import make_splits
-from cfe_stack.whole_stacks import FeatureRows, resolve_stacks
+from cfe_stack.comparison.splits import make_splits
+from cfe_stack.comparison.whole_stacks import FeatureRows, resolve_stacks
 
 LEARNERS = [("tree", DecisionTreeClassifier(max_depth=2, random_state=0)), ("bayes", GaussianNB())]
 OPTIONS = {"cv": 3, "n_repeats": 1, "inner_cv": 3, "progress": False}

@@ -30,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from cfe_stack import EnsembleData
-from cfe_stack.comparison_problems import StoredProblem
+from cfe_stack.comparison.problems import StoredProblem
 from cfe_stack.suspicion import column_scores, suspicious_columns
 
 WITH = ("refitted", "averaged", "labelled", "no test rows")

@@ -21,10 +21,10 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from cfe_stack import compare_ensembles
-from cfe_stack.comparison_page import text_table
-from cfe_stack.comparison_problems import StoredProblem
-from cfe_stack.comparison_result import EnsembleComparison
-from cfe_stack.contenders import CONTENDERS, OURS
+from cfe_stack.comparison.contenders import CONTENDERS, OURS
+from cfe_stack.comparison.page import text_table
+from cfe_stack.comparison.problems import StoredProblem
+from cfe_stack.comparison.result import EnsembleComparison
 from cfe_stack.metrics import CALIBRATION_BINS, PROBABILITY_CLIP, Metric
 
 REFERENCE = "auto"

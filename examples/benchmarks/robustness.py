@@ -29,8 +29,8 @@ from stored_matrices import load, paths_in
 from threadpoolctl import threadpool_limits
 
 from cfe_stack import CFEnsembleClassifier, EnsembleData
-from cfe_stack.comparison_run import quietly
-from cfe_stack.contenders import CONTENDERS, OURS, columns
+from cfe_stack.comparison.contenders import CONTENDERS, OURS, columns
+from cfe_stack.comparison.run import quietly
 from cfe_stack.metrics import log_loss
 
 Row = tuple[int, str, str, float]

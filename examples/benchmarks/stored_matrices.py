@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cfe_stack.comparison_problems import StoredProblem
+from cfe_stack.comparison.problems import StoredProblem
 
 Fold = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

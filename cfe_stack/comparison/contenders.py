@@ -17,10 +17,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-from cfe_stack import blends
 from cfe_stack.adapters.fingerprints import Fingerprint, UncacheableError
 from cfe_stack.classifier import CFEnsembleClassifier
-from cfe_stack.dynamic_selection import dynamic_selection
+from cfe_stack.comparison import blends
+from cfe_stack.comparison.dynamic_selection import dynamic_selection
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.extras import import_extra
 from cfe_stack.layout import side_by_side
@@ -56,7 +56,7 @@ class Contender:
         What its predictions depend on besides the data, for stored results: the name if empty; None
         if that cannot be told, so that nothing is stored.
     on_features : bool, default=False
-        Whether it takes rows of X (`cfe_stack.whole_stacks.FeatureRows`) instead of predictions.
+        Whether it takes rows of X (`FeatureRows` of `whole_stacks.py`) instead of predictions.
     """
 
     name: str
@@ -322,7 +322,7 @@ def resolve_contenders(contenders: Any = None) -> tuple[Contender, ...]:
     Examples
     --------
     >>> from sklearn.naive_bayes import GaussianNB
-    >>> from cfe_stack.contenders import resolve_contenders
+    >>> from cfe_stack.comparison.contenders import resolve_contenders
     >>> [c.name for c in resolve_contenders({"bayes": GaussianNB(), "average": "mean"})]
     ['bayes', 'average']
     """

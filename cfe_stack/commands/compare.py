@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cfe_stack.adapters.files import read_predictions
-from cfe_stack.command_options import (
+from cfe_stack.commands.options import (
     EXIT_CODES,
     add_command,
     add_metric_option,
@@ -18,7 +18,7 @@ from cfe_stack.command_options import (
     target_of,
 )
 from cfe_stack.comparison import DEFAULT_METRICS, compare_ensembles
-from cfe_stack.contenders import CONTENDERS, USUAL
+from cfe_stack.comparison.contenders import CONTENDERS, USUAL
 
 DESCRIPTION = """\
 Compare ways to combine predictions on the same held-out rows: best single, averages,

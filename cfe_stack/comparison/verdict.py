@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cfe_stack.comparison_statistics import (
+from cfe_stack.comparison.statistics import (
     PairedTest,
     Posterior,
     corrected_resampled_ttest,

@@ -56,7 +56,7 @@ def greedy_selection(P: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> n
     Examples
     --------
     >>> import numpy as np
-    >>> from cfe_stack.blends import greedy_selection
+    >>> from cfe_stack.comparison.blends import greedy_selection
     >>> right, wrong = [[0.1, 0.9], [0.9, 0.1]], [[0.9, 0.1], [0.1, 0.9]]
     >>> P = np.array([right, wrong]).swapaxes(0, 1)
     >>> greedy_selection(P, np.array([1, 0]), np.ones(2))

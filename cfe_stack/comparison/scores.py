@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from cfe_stack.comparison_problems import FoldSize
-from cfe_stack.comparison_statistics import mean_ranks
-from cfe_stack.comparison_verdict import Values
+from cfe_stack.comparison.problems import FoldSize
+from cfe_stack.comparison.statistics import mean_ranks
+from cfe_stack.comparison.verdict import Values
 from cfe_stack.extras import import_extra
 from cfe_stack.metrics import Metric
 

@@ -15,9 +15,9 @@ from sklearn.utils import _safe_indexing, check_consistent_length
 
 from cfe_stack.adapters.learners import check_estimators
 from cfe_stack.adapters.out_of_fold import collect_out_of_fold
-from cfe_stack.comparison_splits import Split, SplitSettings, make_splits
+from cfe_stack.comparison.splits import Split, SplitSettings, make_splits
+from cfe_stack.comparison.whole_stacks import FeatureRows
 from cfe_stack.ensemble_data import EnsembleData
-from cfe_stack.whole_stacks import FeatureRows
 
 PARTS = ("oof", "ytr", "test", "yte")
 

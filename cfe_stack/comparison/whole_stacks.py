@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import clone
 
 from cfe_stack.adapters.learners import check_estimators, wants_codes
-from cfe_stack.contenders import Contender, identity_of
+from cfe_stack.comparison.contenders import Contender, identity_of
 
 OWN_CELLS = "they make their own predictions"
 
@@ -58,7 +58,7 @@ def resolve_stacks(
     Examples
     --------
     >>> from sklearn.naive_bayes import GaussianNB
-    >>> from cfe_stack.whole_stacks import resolve_stacks
+    >>> from cfe_stack.comparison.whole_stacks import resolve_stacks
     >>> [(c.name, c.on_features) for c in resolve_stacks({"bayes": GaussianNB()})]
     [('bayes', True)]
     """

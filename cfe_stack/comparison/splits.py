@@ -49,7 +49,7 @@ def make_splits(
     Examples
     --------
     >>> import numpy as np
-    >>> from cfe_stack.comparison_splits import make_splits
+    >>> from cfe_stack.comparison.splits import make_splits
     >>> splits = make_splits(np.array([0, 1] * 6), 3, n_repeats=2)
     >>> [(len(train), len(test), repeat) for train, test, repeat in splits[2:4]]
     [(8, 4, 0), (8, 4, 1)]

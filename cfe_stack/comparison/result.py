@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 import cfe_stack
-from cfe_stack.comparison_page import fragment, text_table
-from cfe_stack.comparison_plots import draw_differences, draw_ranks, height_of
-from cfe_stack.comparison_scores import FoldScores
-from cfe_stack.comparison_statistics import (
+from cfe_stack.comparison.page import fragment, text_table
+from cfe_stack.comparison.plots import draw_differences, draw_ranks, height_of
+from cfe_stack.comparison.scores import FoldScores
+from cfe_stack.comparison.statistics import (
     PairedTest,
     friedman_test,
     mcnemar_test,
     nemenyi_difference,
     nemenyi_p_values,
 )
-from cfe_stack.comparison_verdict import Difference, Values, differences_from, legend, verdict
+from cfe_stack.comparison.verdict import Difference, Values, differences_from, legend, verdict
 from cfe_stack.extras import MissingExtraError
 from cfe_stack.report_page import page, picture, pictures
 

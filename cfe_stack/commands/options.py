@@ -130,7 +130,7 @@ def target_of(text: str) -> str | tuple[str, str]:
 
     Examples
     --------
-    >>> from cfe_stack.command_options import target_of
+    >>> from cfe_stack.commands.options import target_of
     >>> target_of("train.csv:sold"), target_of("sold")
     (('train.csv', 'sold'), 'sold')
     """
@@ -207,7 +207,7 @@ def seed(text: str) -> int:
 
     Examples
     --------
-    >>> from cfe_stack.command_options import seed
+    >>> from cfe_stack.commands.options import seed
     >>> seed("7")
     7
     """

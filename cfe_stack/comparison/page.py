@@ -17,7 +17,7 @@ def formatted(value: Any, digits: int = 4) -> str:
 
     Examples
     --------
-    >>> from cfe_stack.comparison_page import formatted
+    >>> from cfe_stack.comparison.page import formatted
     >>> [formatted(value) for value in (0.25, None, float("-inf"), 1234.5, "3–2")]
     ['0.2500', '–', '-∞', '1234.5', '3–2']
     """
@@ -41,7 +41,7 @@ def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
     Examples
     --------
-    >>> from cfe_stack.comparison_page import text_table
+    >>> from cfe_stack.comparison.page import text_table
     >>> print(text_table([{"contender": "mean", "log_loss": 0.5}]))
     contender  log_loss
     mean         0.5000

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cfe_stack.comparison_verdict import Difference
+from cfe_stack.comparison.verdict import Difference
 from cfe_stack.displays.canvas import axes_for, shorten, shorten_all
 
 LONGEST = 32
@@ -29,7 +29,7 @@ def cliques(ranks: np.ndarray, critical: float) -> list[tuple[int, int]]:
     Examples
     --------
     >>> import numpy as np
-    >>> from cfe_stack.comparison_plots import cliques
+    >>> from cfe_stack.comparison.plots import cliques
     >>> cliques(np.array([1.0, 1.5, 2.2, 4.0]), 1.0)
     [(0, 1), (1, 2)]
     """

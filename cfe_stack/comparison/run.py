@@ -14,11 +14,11 @@ from threadpoolctl import threadpool_limits
 from cfe_stack.adapters.cache import CacheWarning, DamagedEntryError, Entry, FoldCache
 from cfe_stack.adapters.fingerprints import Fingerprint
 from cfe_stack.callers import users_line
-from cfe_stack.comparison_problems import FoldSize, Problem, StackProblem
-from cfe_stack.contenders import Contender
+from cfe_stack.comparison.contenders import Contender
+from cfe_stack.comparison.problems import FoldSize, Problem, StackProblem
+from cfe_stack.comparison.whole_stacks import FeatureRows
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.meta_features import MissingPredictionsWarning
-from cfe_stack.whole_stacks import FeatureRows
 
 Part = EnsembleData | FeatureRows
 """Rows of one side of a fold: predictions of base learners, or features."""

@@ -11,22 +11,22 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from cfe_stack.adapters.cache import FoldCache
-from cfe_stack.comparison_problems import as_problems
-from cfe_stack.comparison_result import EnsembleComparison, HeldOut
-from cfe_stack.comparison_run import FoldOutcome, run_fold
-from cfe_stack.comparison_splits import N_REPEATS, SplitSettings
-from cfe_stack.comparison_statistics import PairedTest, five_by_two_test
-from cfe_stack.contenders import (
+from cfe_stack.comparison.contenders import (
     OURS,
     Contender,
     cells,
     columns,
     resolve_contenders,
 )
+from cfe_stack.comparison.problems import as_problems
+from cfe_stack.comparison.result import EnsembleComparison, HeldOut
+from cfe_stack.comparison.run import FoldOutcome, run_fold
+from cfe_stack.comparison.splits import N_REPEATS, SplitSettings
+from cfe_stack.comparison.statistics import PairedTest, five_by_two_test
+from cfe_stack.comparison.whole_stacks import resolve_stacks
 from cfe_stack.ensemble_data import EnsembleData
 from cfe_stack.extras import MissingExtraError, import_extra, progress_bar
 from cfe_stack.metrics import Metric, resolve_metric, resolve_metrics
-from cfe_stack.whole_stacks import resolve_stacks
 
 DEFAULT_METRICS = ("log_loss", "roc_auc", "pr_auc", "brier", "ece")
 EXTRAS = {"lightgbm": "boosting", "torch": "torch", "deslib.des": "comparison"}
@@ -65,7 +65,7 @@ def compare_ensembles(
     y : array-like of shape (n_samples,), default=None
         With base learners or `stacks` only.
     contenders : list of str, or dict of str to object, default=None
-        Names of :data:`cfe_stack.contenders.CONTENDERS`, or new names with such a name, a
+        Names of :data:`cfe_stack.comparison.CONTENDERS`, or new names with such a name, a
         classifier (a `GridSearchCV` is tuned inside every training part), or a function
         ``(train, test)`` of two `EnsembleData` that returns probabilities. None takes what people
         use, and ours.

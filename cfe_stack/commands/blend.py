@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cfe_stack.adapters.files import id_column_of, read_train_and_test
-from cfe_stack.command_options import (
+from cfe_stack.commands.options import (
     EXIT_CODES,
     add_command,
     add_metric_option,

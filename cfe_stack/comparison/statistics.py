@@ -91,7 +91,7 @@ def corrected_resampled_ttest(
     Examples
     --------
     >>> import numpy as np
-    >>> from cfe_stack.comparison_statistics import corrected_resampled_ttest
+    >>> from cfe_stack.comparison.statistics import corrected_resampled_ttest
     >>> test = corrected_resampled_ttest(np.array([-0.02, -0.01, -0.03, -0.02, -0.02]), 0.25)
     >>> round(test.difference, 3), round(test.p_value, 3)
     (-0.02, 0.014)
@@ -280,7 +280,7 @@ def nemenyi_difference(n_contenders: int, n_sets: int, alpha: float = 0.05) -> f
 
     Examples
     --------
-    >>> from cfe_stack.comparison_statistics import nemenyi_difference
+    >>> from cfe_stack.comparison.statistics import nemenyi_difference
     >>> round(nemenyi_difference(4, 14), 2)  # the paper's example has 1.25 for alpha = 0.05
     1.25
     """
