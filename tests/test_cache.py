@@ -1,6 +1,8 @@
+import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -10,7 +12,6 @@ from counting_learners import CountedTree, fits
 from sklearn.datasets import load_iris
 
 from cfe_stack import collect_out_of_fold
-from cfe_stack.adapters import cache as cache_module
 from cfe_stack.adapters.cache import CacheWarning, DamagedEntryError, Entry, FoldCache
 
 X, Y = load_iris(return_X_y=True)
@@ -143,7 +144,7 @@ def test_damaged_entries_are_named_and_computed_again(tmp_path, damage):
         flip(path, path.stat().st_size // 4)
     else:
         path.write_bytes(path.read_bytes()[: 300 if damage == "half-written" else 0])
-    with pytest.warns(CacheWarning, match=f"'tree', fold [0-4], is damaged.*{path.name}"):
+    with pytest.warns(CacheWarning, match=f"'tree', fold [0-4], is of no use.*{path.name}"):
         second = collect_out_of_fold(bases, X, Y, **options)
     assert fits(log) == 5 + 1
     np.testing.assert_array_equal(first.R, second.R)
@@ -151,20 +152,68 @@ def test_damaged_entries_are_named_and_computed_again(tmp_path, damage):
     assert fits(log) == 5 + 1
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), PermissionError(13, "no")]
-)
-def test_what_cannot_be_stored_is_returned_all_the_same(tmp_path, monkeypatch, error):
-    def refuse(*_):
-        raise error
+@pytest.fixture
+def folder():
+    """Give a folder that others may look into, which pytest's own are not."""
+    with tempfile.TemporaryDirectory() as path:
+        os.chmod(path, 0o755)
+        yield Path(path)
 
-    monkeypatch.setattr(cache_module.os, "fsync", refuse)
-    bases = [("tree", CountedTree())]
-    with pytest.warns(CacheWarning, match="5 prediction.s. could not be stored") as seen:
-        data = collect_out_of_fold(bases, X, Y, memory=tmp_path, refit=None, progress=False)
+
+@contextlib.contextmanager
+def without_room():
+    """Let no file grow beyond a kilobyte: a write stops in the middle, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@contextlib.contextmanager
+def without_privileges():
+    """Be nobody for a while where the tests run as root, who may read and write everywhere."""
+    if os.name != "posix":
+        pytest.skip("permissions of directories are POSIX")
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if user == 0:
+            os.seteuid(user)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"), [(without_room, "File too large"), (without_privileges, "Permission")]
+)
+def test_what_cannot_be_stored_is_returned_all_the_same(folder, fault, message):
+    bases, options = [("tree", CountedTree())], {"refit": None, "progress": False}
+    expected = collect_out_of_fold(bases, X, Y, **options).R
+    folder.chmod(0o555)
+    with (
+        fault(),
+        pytest.warns(CacheWarning, match=f"5 prediction.s. could not be stored.*{message}") as seen,
+    ):
+        data = collect_out_of_fold(bases, X, Y, memory=folder, **options)
+    folder.chmod(0o755)
     assert len(seen) == 1
-    assert data.n_missing == 0
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    np.testing.assert_array_equal(data.R, expected)
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+def test_entries_that_may_not_be_read_are_named_and_computed_again(folder):
+    bases, options = [("tree", CountedTree())], {"refit": None, "progress": False}
+    first = collect_out_of_fold(bases, X, Y, memory=folder, **options)
+    for path in folder.rglob("*.npz"):
+        path.parent.chmod(0o777)
+        path.chmod(0)
+    with without_privileges(), pytest.warns(CacheWarning, match="cannot be read .*Permission"):
+        second = collect_out_of_fold(bases, X, Y, memory=folder, **options)
+    np.testing.assert_array_equal(first.R, second.R)
 
 
 def test_a_directory_that_is_a_file_loses_nothing(tmp_path):

@@ -17,7 +17,6 @@ from sklearn.datasets import load_iris
 from sklearn.naive_bayes import GaussianNB
 
 from cfe_stack import CFEStackingClassifier, MissingPredictionsWarning, collect_out_of_fold
-from cfe_stack.adapters.cache import CacheWarning
 from cfe_stack.adapters.collection import FailedLearnerWarning
 
 X, Y = load_iris(return_X_y=True)
@@ -204,18 +203,3 @@ def test_a_clock_that_jumps_changes_no_prediction(monkeypatch, tmp_path, step):
         with joblib.parallel_config("threading", n_jobs=2):
             data = collect_out_of_fold(bases, X, Y, time_limit=30.0, **options, **QUIET)
         np.testing.assert_array_equal(data.R, plain.R)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="permissions of directories are POSIX")
-def test_a_directory_without_permission_loses_nothing(tmp_path, monkeypatch):
-    """Root may write everywhere, so the refusal is what the system says and not a real mode."""
-
-    def refuse(*args, **kwargs):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.warns(CacheWarning, match="5 prediction.s. could not be stored.*Permission"):
-        data = collect_out_of_fold(
-            [("bayes", GaussianNB())], X, Y, memory=tmp_path / "new", **QUIET
-        )
-    assert data.n_missing == 0

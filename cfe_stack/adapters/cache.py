@@ -24,11 +24,11 @@ STALE_SECONDS = 3600.0
 
 
 class DamagedEntryError(ValueError):
-    """A cache entry that cannot be what was stored."""
+    """A cache entry that cannot be read, or cannot be what was stored."""
 
 
 class CacheWarning(UserWarning):
-    """A cache entry was damaged or could not be stored; results are not affected."""
+    """A cache entry could not be read or stored, or was damaged; results are not affected."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ class FoldCache:
         Raises
         ------
         DamagedEntryError
-            If the file is there but is not what was stored under this address.
+            If the file is there but cannot be read, or is not what was stored under this address.
         """
         path = self.path(address)
         try:

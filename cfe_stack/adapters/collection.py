@@ -262,8 +262,8 @@ class Collection:
             ]
         except DamagedEntryError as error:
             warnings.warn(
-                f"The cache entry of {self.learners[task.learner].name!r}, {describe(task)}, is "
-                f"damaged and is computed again: {error}.",
+                f"The cache entry of {self.learners[task.learner].name!r}, {describe(task)}, is of "
+                f"no use and is computed again: {error}.",
                 CacheWarning,
                 stacklevel=users_line(),
             )
