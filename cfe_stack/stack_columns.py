@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.utils import check_array, get_tags
 from sklearn.utils.validation import validate_data
 
 from cfe_stack.adapters.collection import FailedLearnerWarning
 from cfe_stack.adapters.fold_plan import plan_folds
+from cfe_stack.adapters.learners import check_estimators
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData
 from cfe_stack.callers import users_line
 from cfe_stack.classifier import CFEnsembleClassifier
@@ -33,7 +34,7 @@ def check_stack_options(refit: Any, passthrough: Any, final_estimator: Any) -> N
         )
 
 
-def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> None:
+def check_features(estimator: Any, X: Any, *, reset: bool) -> None:
     """Remember or compare columns; refuse values that no base learner could take.
 
     Parameters
@@ -52,6 +53,13 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> None:
         them, is sparse where a learner needs dense rows, or has other columns than in `fit`.
     """
     tags = get_tags(estimator).input_tags
+    if sparse.issparse(X) and not tags.sparse:
+        bases = check_estimators(estimator.estimators)
+        dense = [name for name, base in bases if not get_tags(base).input_tags.sparse]
+        raise TypeError(
+            f"X is sparse, but these base learners need dense rows: {dense}. Begin them with a "
+            "transformer that takes sparse rows, in a Pipeline, or pass X.toarray()."
+        )
     if not hasattr(X, "columns"):
         kind = getattr(getattr(X, "dtype", None), "kind", None)
         listed = isinstance(X, list) or (
@@ -62,7 +70,7 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> None:
             if not documents:
                 check_array(
                     X,
-                    accept_sparse=["csr", "csc"] if tags.sparse else False,
+                    accept_sparse=["csr", "csc"],
                     accept_large_sparse=False,
                     dtype=None if kind in ("U", "S") else "numeric",
                     ensure_all_finite="allow-nan" if tags.allow_nan else True,

@@ -222,6 +222,8 @@ def test_frames_and_sparse_matrices():
     wide = Stack(bases, FAST, passthrough=True).fit(sparse.csr_matrix(X), y)
     assert sparse.issparse(wide.transform(sparse.csr_matrix(T)))
     np.testing.assert_allclose(wide.predict_proba(sparse.csr_matrix(T)), plain, atol=1e-6)
+    with pytest.raises(TypeError, match=r"need dense rows: \['bayes'\]"):
+        Stack([*bases, ("bayes", GaussianNB())]).fit(sparse.csr_matrix(X), y)
 
 
 def test_arrow_tables_are_read():
