@@ -20,6 +20,9 @@ TRUSTED_TYPES = (
     "cfe_stack.calibration.Calibration",
     "cfe_stack.classifier.CFEnsembleClassifier",
     "cfe_stack.column_reader.ColumnReader",
+    "cfe_stack.comparison.problems.FoldSize",
+    "cfe_stack.comparison.result.EnsembleComparison",
+    "cfe_stack.comparison.result.HeldOut",
     "cfe_stack.confidence.Adaptive",
     "cfe_stack.confidence.Calibration",
     "cfe_stack.confidence.Certainty",
@@ -39,6 +42,13 @@ TRUSTED_TYPES = (
     "cfe_stack.link.LogitLink",
     "cfe_stack.losses.CosineSchedule",
     "cfe_stack.losses.LinearSchedule",
+    "cfe_stack.metrics.Metric",
+    "cfe_stack.metrics.accuracy",
+    "cfe_stack.metrics.brier",
+    "cfe_stack.metrics.expected_calibration_error",
+    "cfe_stack.metrics.log_loss",
+    "cfe_stack.metrics.pr_auc",
+    "cfe_stack.metrics.roc_auc",
     "cfe_stack.pool_selection.SelectedPool",
     "cfe_stack.pools.Family",
     "cfe_stack.pools.Pool",
@@ -51,10 +61,10 @@ TRUSTED_TYPES = (
     "cfe_stack.trainers.joint_trainer.CFEnsemblePyTorchTrainer",
     "cfe_stack.trainers.majorization.MajorizedAggregator",
 )
-"""Types of this package in stored estimators: ``skops.io.load(file, trusted=TRUSTED_TYPES)``.
+"""Types of this package in stored objects: ``skops.io.load(file, trusted=TRUSTED_TYPES)``.
 
-None of them runs anything when it is made. Base learners and scorers of other packages bring types
-of their own, which ``skops.io.get_untrusted_types`` names.
+They are those of estimators and comparisons, and none runs anything when it is made. Learners and
+scorers of other packages bring types of their own, which ``skops.io.get_untrusted_types`` names.
 """
 
 

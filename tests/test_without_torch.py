@@ -5,9 +5,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from sklearn.base import clone
+from sklearn.naive_bayes import GaussianNB
 
 import cfe_stack
-from cfe_stack import CFEnsembleClassifier, CFEnsemblePyTorchTrainer, EnsembleData
+from cfe_stack import (
+    CFEnsembleClassifier,
+    CFEnsemblePyTorchTrainer,
+    CFEStackingClassifier,
+    EnsembleData,
+)
 from cfe_stack.datasets import make_ensemble
 
 SCRIPT = Path(__file__).with_name("without_torch.py")
@@ -35,8 +42,11 @@ def test_what_joint_descent_has_fitted_predicts_without_torch(tmp_path):
         path = tmp_path / kind
         path.write_bytes(pickle.dumps((trainer, made.R, trainer.predict_proba(made.R))))
         paths.append(path)
-    P = made.R.T
-    classifier = CFEnsembleClassifier("pytorch").fit(P, made.labels)
-    path = tmp_path / "classifier"
-    path.write_bytes(pickle.dumps((classifier, P, classifier.predict_proba(P))))
-    run(*paths, path)
+    P, final = made.R.T, CFEnsembleClassifier("pytorch")
+    stack = CFEStackingClassifier([("bayes", GaussianNB())], final, cv=2, progress=False)
+    for model in (clone(final), stack):
+        model.fit(P, made.labels)
+        path = tmp_path / type(model).__name__
+        path.write_bytes(pickle.dumps((model, P, model.predict_proba(P))))
+        paths.append(path)
+    run(*paths)
