@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import assert_all_finite, column_or_1d
+from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
@@ -17,6 +17,12 @@ from cfe_stack.lazy_matrix import as_numpy, without_mask
 
 DENSE_SHARE = 0.5
 """A sparse column with more than this share of its rows stored is taken for a prediction."""
+MATRIX: dict[str, Any] = {
+    "accept_sparse": "csc",
+    "dtype": [np.float64, np.float32],
+    "ensure_all_finite": "allow-nan",
+}
+"""What meta-features become, in the words of `check_array`."""
 
 
 class MissingPredictionsWarning(UserWarning):
@@ -45,16 +51,9 @@ def check_columns(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
     """Return checked meta-features, floating-point, dense or sparse by columns; NaN stays."""
     if not reset and not hasattr(estimator, "feature_names_in_") and hasattr(X, "columns"):
         # under set_output("pandas") a stack fits on an array and predicts on a frame
-        X = X.to_numpy()
+        X = check_array(X, input_name="X", **MATRIX)
     X = without_mask(X) if np.ma.isMaskedArray(X) else as_numpy(X)
-    return validate_data(
-        estimator,
-        X,
-        reset=reset,
-        accept_sparse="csc",
-        dtype=[np.float64, np.float32],
-        ensure_all_finite="allow-nan",
-    )
+    return validate_data(estimator, X, reset=reset, **MATRIX)
 
 
 def prediction_columns(

@@ -100,6 +100,9 @@ def test_names_are_checked_only_where_training_had_names():
     check_columns(unnamed, frame.to_numpy(), reset=True)
     assert named.feature_names_in_.tolist() == ["a", "b"]
     check_columns(unnamed, frame, reset=False)
+    with_gaps = frame.astype("Float64").mask(np.eye(2, dtype=bool))
+    expected = np.where(np.eye(2), np.nan, 1.0)
+    np.testing.assert_array_equal(check_columns(unnamed, with_gaps, reset=False), expected)
     with pytest.raises(ValueError, match="feature names should match"):
         check_columns(named, frame.rename(columns={"a": "z"}), reset=False)
     for learner in (named, unnamed):
