@@ -229,16 +229,18 @@ def _kind(P: np.ndarray, n_classes: int, classes: np.ndarray | None) -> str:
         return "margins"
     if inside:
         _refuse_broken_blocks(P, n_classes)
-        warnings.warn(
-            f"The {p} columns are in [0, 1] but hold no class probabilities of {n_classes} "
-            "classes; each column is taken as a score of its own (layout='scores').",
-            LayoutWarning,
-            stacklevel=users_line(),
-        )
-        return "scores"
-    if p % n_classes == 0:
-        return "margins"
-    return "ovo" if p % (n_classes * (n_classes - 1) // 2) == 0 else "scores"
+    else:
+        for kind, size in (("margins", n_classes), ("ovo", n_classes * (n_classes - 1) // 2)):
+            if p % size == 0:
+                return kind
+    warnings.warn(
+        f"The {p} columns are neither probabilities nor margins of {n_classes} classes; each is "
+        "taken as a score of its own (layout='scores'). If some are passthrough, pass layout, "
+        "n_classifiers and passthrough.",
+        LayoutWarning,
+        stacklevel=users_line(),
+    )
+    return "scores"
 
 
 def _are_codes(column: np.ndarray, n_classes: int, classes: np.ndarray | None) -> bool:

@@ -66,10 +66,9 @@ def test_rows_without_a_label_do_not_count():
         (stacked(1, 80)[0], 2, (0, 1, "class1")),
         (stacked(2, 80, layout="margins")[0], 2, (0, 2, "margins")),
         (np.repeat([[0.0, 1.0]], 80, axis=0), 2, (0, 2, "blocks")),
-        (RNG.normal(size=(80, 7)), 3, (0, 7, "scores")),
         (RNG.normal(size=(80, 20)), 5, (0, 20, "margins")),
     ],
-    ids=["average", "average of 4", "one", "margins", "certain", "other", "margins of 5"],
+    ids=["average", "average of 4", "one", "margins", "certain", "margins of 5"],
 )
 def test_what_the_values_say(P, n_classes, expected):
     codes = np.arange(80) % n_classes
@@ -112,10 +111,21 @@ def test_a_count_that_fits_both_ends_takes_the_first_with_a_warning():
     assert predicted_columns(P, codes, 2, 3, "before", None) == (1, 4, "class1")
 
 
-def test_columns_in_the_unit_interval_that_are_no_probabilities_are_scores_with_a_warning():
-    codes = np.arange(90) % 3
-    with pytest.warns(LayoutWarning, match=r"in \[0, 1\] but hold no class probabilities of 3"):
-        assert predicted_columns(RNG.random((90, 7)), codes, 3, None, None, None)[2] == "scores"
+@pytest.mark.parametrize(
+    "P",
+    [
+        RNG.random((90, 7)),
+        RNG.normal(size=(90, 7)),
+        # mlxtend: features before blocks with a class dropped
+        np.column_stack([RNG.normal(size=(90, 4)), RNG.dirichlet(np.ones(3), 90)[:, :1]]),
+    ],
+    ids=["in [0, 1]", "outside", "features and dropped classes"],
+)
+def test_columns_that_are_nothing_known_are_scores_with_a_warning(P):
+    codes, width = np.arange(90) % 3, P.shape[1]
+    with pytest.warns(LayoutWarning, match=f"The {width} columns are neither probabilities nor"):
+        found = predicted_columns(P, codes, 3, None, None, None)
+    assert found == (0, width, "scores")
 
 
 @pytest.mark.parametrize(
