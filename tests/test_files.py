@@ -226,6 +226,7 @@ def test_files_that_are_no_files(folder, target, tmp_path):
         (tmp_path / "empty", "no file of predictions in this folder"),
         ([tmp_path / "pickled.npy"], "pickled.npy: no plain NumPy file"),
         ([folder / "a.csv", folder / "a.csv"], r"name of its own; \['a'\] stand for several"),
+        ({}, "There are no predictions: no file and no name"),
     ]:
         with pytest.raises(ValueError, match=message):
             read_predictions(source, (target, "sold"))
@@ -233,10 +234,16 @@ def test_files_that_are_no_files(folder, target, tmp_path):
         read_predictions(folder, (target, "bought"))
 
 
+def test_hidden_files_in_a_folder_are_no_predictions(folder, target):
+    names = read_predictions(folder, (target, "sold")).classifier_names
+    (folder / "._a.csv").write_bytes(b"\x00\x05\x16\x07")
+    assert read_predictions(folder, (target, "sold")).classifier_names == names
+
+
 def test_tables_without_ids_must_be_alike(folder, target):
     with pytest.raises(ValueError, match="c has 3 rows and .* has 4; without an id column"):
         read_predictions({"c": [0.1, 0.2, 0.3], "d": P["a"]}, np.array(SOLD))
-    with pytest.raises(ValueError, match="c has no id column, but others have"):
+    with pytest.raises(ValueError, match=r"c has no id column among \[0\], but others have"):
         read_predictions({"a": folder / "a.csv", "c": P["a"]}, (target, "sold"))
 
 

@@ -58,6 +58,19 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
     assert read_table(tmp_path / "a.csv", "a").id_column == "id"
 
 
+def test_spaces_around_names_are_no_part_of_them(tmp_path):
+    (tmp_path / "a.csv").write_text(" ID , p\n 007 , 0.5\n")
+    table = read_table(tmp_path / "a.csv", "a")
+    assert (table.id_column, table.ids.tolist()) == ("ID", ["007"])
+    assert table.numbers("p").tolist() == [0.5]
+
+
+def test_another_encoding_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("id,p\n1,0.5\n", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"a\.csv: it is not in UTF-8 .*; save it so"):
+        read_table(tmp_path / "a.csv", "a")
+
+
 @pytest.mark.parametrize(
     "text", ["id;p;name\n7;0,25;a,b\n007;0,5;c\n", "id;p;name\n7;0.25;a,b\n007;0.5;c\n",
              "id\tp\tname\n7\t0.25\ta,b\n007\t0.5\tc\n", "id|p|name\n7|0.25|a,b\n007|0.5|c\n"]

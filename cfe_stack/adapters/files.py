@@ -216,13 +216,16 @@ def write_predictions(
 def _read_tables(source: Any, id_column: str | None) -> dict[str, Table]:
     """Return the tables of a source by name."""
     named = _named_sources(source)
+    if not named:
+        raise ValueError("There are no predictions: no file and no name was given.")
     return {name: read_table(one, name, id_column) for name, one in named.items()}
 
 
 def _named_sources(source: Any) -> dict[str, Any]:
     """Return what holds tables, by the name of the model if it holds one."""
     if isinstance(source, str | Path) and Path(source).is_dir():
-        found = sorted(Path(source).iterdir())
+        # macOS leaves ._forest.csv beside forest.csv
+        found = sorted(f for f in Path(source).iterdir() if not f.name.startswith("."))
         packed = [f for f in found if f.suffix.lower() in PACKED]
         if packed:
             raise ValueError(f"{packed[0]} is packed; unpack it, or move it elsewhere.")
@@ -239,8 +242,11 @@ def _named_sources(source: Any) -> dict[str, Any]:
         source = [source]
     names = [Path(one).stem if isinstance(one, str | Path) else "predictions" for one in source]
     repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated or not names:
-        raise ValueError(f"Every model needs a name of its own; {repeated} stand for several.")
+    if repeated:
+        raise ValueError(
+            f"Every model needs a name of its own; {repeated} stand for several. Pass a dict of "
+            "names and predictions."
+        )
     return dict(zip(names, source, strict=True))
 
 

@@ -52,9 +52,10 @@ class Rows:
         if self.ids is None or table.ids is None:
             if (self.ids is None) != (table.ids is None):
                 without = table.source if table.ids is None else self.source
+                columns = f" among {list(table.columns)[:5]}" if table.ids is None else ""
                 raise ValueError(
-                    f"{without} has no id column, but others have: name it with id_column (--id), "
-                    "or give every table one."
+                    f"{without} has no id column{columns}, but others have: name it with id_column "
+                    "(--id), or give every table one."
                 )
             if table.n_rows != self.n:
                 raise ValueError(

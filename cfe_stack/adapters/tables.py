@@ -154,12 +154,16 @@ def _find_id_column(columns: Sequence[Column], wanted: str | None, name: str) ->
                 f"{name}: there is no id column {wanted!r}; its columns are {list(columns)[:10]}."
             )
         return wanted
-    found = [column for column in columns if str(column).lower() in ID_NAMES]
+    found = [column for column in columns if _is_id(column)]
     if len(found) > 1:
         found = [column for column in found if not _is_index(column)]
     if len(found) > 1:
         raise ValueError(f"{name}: {found} could all be the id column; say which one it is.")
     return found[0] if found else None
+
+
+def _is_id(column: Column) -> bool:
+    return str(column).lower() in ID_NAMES
 
 
 def _is_index(column: Column) -> bool:
@@ -191,8 +195,9 @@ def _read_csv(path: Path, id_column: str | None) -> dict[Column, np.ndarray]:
         if not header:
             raise ValueError("the file is empty, or begins with an empty line.")
         # identifiers stay as they are written: 007 is not 7
-        texts = [h for h in header if h == id_column or h.lower() in ID_NAMES]
-        _check_header(header, str(path))
+        names = [h.strip() for h in header]
+        texts = [h for h, n in zip(header, names, strict=True) if _is_id(n) or n == id_column]
+        _check_header(names, str(path))
         frame = pandas.read_csv(
             path,
             sep=separator,
@@ -201,12 +206,14 @@ def _read_csv(path: Path, id_column: str | None) -> dict[Column, np.ndarray]:
             converters=dict.fromkeys(texts, str.strip),
             index_col=False,
         )
-    except (ValueError, UnicodeError) as error:
+    except UnicodeError as error:
+        raise ValueError(f"{path}: it is not in UTF-8 ({error}); save it so.") from error
+    except ValueError as error:
         # pandas' parser errors are ValueErrors and name the line
         message = str(error).strip()
         raise ValueError(message if str(path) in message else f"{path}: {message}") from error
     # an unnamed first column is what pandas writes for an index
-    frame.columns = [name or "index" for name in header]
+    frame.columns = [name or "index" for name in names]
     return _columns_of(frame, str(path))
 
 
