@@ -341,7 +341,7 @@ def _label_codes(labels: ArrayLike | None, classes: np.ndarray, n: int) -> np.nd
     allowed = (values >= -1) & (values < len(classes)) & (values == np.floor(values))
     if not allowed.all():
         raise ValueError(
-            f"labels hold {values[~allowed][0]!r} at instance {np.flatnonzero(~allowed)[0]}; "
+            f"labels hold {values[~allowed][0]} at instance {np.flatnonzero(~allowed)[0]}; "
             f"allowed are the class codes 0 … {len(classes) - 1}, and NaN or −1 for unknown."
         )
     return values.astype(np.int64)
@@ -372,7 +372,7 @@ def _check_confidence(C: Any, R: Any) -> Any:
         if not (np.isfinite(part).all() and (part >= 0).all()):
             wrong = ~(np.isfinite(part) & (part >= 0))
             raise ValueError(
-                f"C holds {part[tuple(np.argwhere(wrong)[0])]!r} at {_place(wrong, start)}; "
+                f"C holds {part[tuple(np.argwhere(wrong)[0])]} at {_place(wrong, start)}; "
                 "confidences must be finite and >= 0 (0 = missing)."
             )
     return weights

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cfe_stack.meta_features import is_missing
+
 REPEAT_BELOW = 2000
 """Inner folds are repeated about this many times, divided by rows × (classes − 1) …"""
 MOST_REPEATS = 3
@@ -185,7 +187,7 @@ def inner_folds(
         If test parts overlap or leave a row out.
     """
     known = (codes >= 0) & (weights > 0)
-    given = None if groups is None else _check_groups(groups, len(codes))[known]
+    given = None if groups is None else check_groups(groups, len(codes))[known]
     if isinstance(cv, (int, np.integer)):
         if given is not None:
             return _scattered(group_folds(given, weights[known], int(cv)), known)[None]
@@ -229,8 +231,33 @@ def _scattered(folds: np.ndarray, known: np.ndarray) -> np.ndarray:
     return everywhere
 
 
-def _check_groups(groups: ArrayLike, n: int) -> np.ndarray:
+def check_groups(groups: ArrayLike, n: int) -> np.ndarray:
+    """Return the group of every row.
+
+    Parameters
+    ----------
+    groups : array-like of shape (n,)
+    n : int
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer, or a row has none.
+
+    Examples
+    --------
+    >>> from cfe_stack.folds import check_groups
+    >>> check_groups(["a", "b", "a"], 3)
+    array(['a', 'b', 'a'], dtype='<U1')
+    """
     named = np.asarray(groups)
     if named.shape != (n,):
         raise ValueError(f"groups must have shape ({n},), one entry per row; got {named.shape}.")
+    if named.dtype.kind in "fO":
+        missing = np.flatnonzero([is_missing(group) for group in named.tolist()])
+        if missing.size:
+            raise ValueError(
+                f"groups holds no group in {missing.size} of {n} rows, the first is row "
+                f"{missing[0]}. Leave these rows out, or give each a group of its own."
+            )
     return named

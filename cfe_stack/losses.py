@@ -287,7 +287,7 @@ def class_weights(
         if unknown or not all(map(_is_weight, class_weight.values())):
             raise ValueError(
                 f"class_weight must map classes to weights >= 0; got {class_weight!r} for the "
-                f"classes {list(codes)}."
+                f"classes {np.asarray(list(codes)).tolist()}."
             )
         for name, weight in class_weight.items():
             per_class[codes[name]] = weight

@@ -11,7 +11,7 @@ def check_cv_option(cv: Any) -> None:
     """Raise ValueError unless `cv` is a number of folds, a splitter, or a list of splits."""
     if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool) and cv >= 2:
         return
-    if hasattr(cv, "split") and not isinstance(cv, (str, bytes)):
+    if hasattr(cv, "split") and not isinstance(cv, (str, bytes, type)):
         return
     if (
         isinstance(cv, (list, tuple))
@@ -26,8 +26,8 @@ def check_cv_option(cv: Any) -> None:
             "cfe_stack.adapters.prefit.predictions_of_fitted."
         )
     raise ValueError(
-        "cv must be an integer >= 2, a splitter with a split method, or a list of (train, test) "
-        f"index arrays; got {cv!r}."
+        "cv must be an integer >= 2, a splitter object with a split method, or a list of "
+        f"(train, test) index arrays; got {cv!r}."
     )
 
 

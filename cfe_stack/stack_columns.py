@@ -14,6 +14,7 @@ from cfe_stack.adapters.collection import FailedLearnerWarning
 from cfe_stack.adapters.fold_plan import plan_folds
 from cfe_stack.adapters.learners import check_estimators
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData
+from cfe_stack.adapters.training_rows import refuse_lazy
 from cfe_stack.callers import users_line
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.ensemble_data import observed
@@ -52,6 +53,7 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> None:
         If `X` has no two axes and is no text, holds NaN, infinity or no numbers where nobody takes
         them, is sparse where a learner needs dense rows, or has other columns than in `fit`.
     """
+    refuse_lazy(X)
     tags = get_tags(estimator).input_tags
     if sparse.issparse(X) and not tags.sparse:
         bases = check_estimators(estimator.estimators)
@@ -62,7 +64,7 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> None:
         )
     if not hasattr(X, "columns"):
         kind = getattr(getattr(X, "dtype", None), "kind", None)
-        listed = isinstance(X, list) or (
+        listed = isinstance(X, (list, tuple)) or (
             len(getattr(X, "shape", ())) == 1 and hasattr(X, "__len__")
         )
         documents = listed and isinstance(next(iter(X), None), (str, bytes, dict))

@@ -174,7 +174,18 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
         Parameters
         ----------
         **params
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or no final estimator whose parameter it could be.
         """
+        nested = [name for name in params if name.startswith("final_estimator__")]
+        if nested and params.get("final_estimator", self.final_estimator) is None:
+            raise ValueError(
+                f"{nested[0]!r} cannot be set, because final_estimator is None: pass "
+                "final_estimator=CFEnsembleClassifier(), the same estimator by name."
+            )
         self._set_params("estimators", **params)
         return self
 

@@ -59,6 +59,7 @@ def test_bad_folds_are_refused(cv, message):
         make_splits(CODES, cv)
 
 
-def test_settings_check_the_length_of_groups():
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        SplitSettings(cv=3).splits(CODES, np.arange(7))
+@pytest.mark.parametrize("groups", [np.arange(7), [None, *np.arange(1, len(CODES))]])
+def test_settings_check_groups(groups):
+    with pytest.raises(ValueError, match="groups must have shape|groups holds no group in 1"):
+        SplitSettings(cv=3).splits(CODES, groups)

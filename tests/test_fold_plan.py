@@ -65,7 +65,10 @@ def test_an_unseeded_splitter_draws_the_same_folds_and_is_left_alone(cv):
 
 
 def test_a_generator_of_splits_is_read_once():
-    plan = plan_folds(KFold(3).split(X), X, Y)
+    folds = KFold(3).split(X)
+    plan = plan_folds(folds, X, Y)
+    with pytest.raises(ValueError, match=r"an iterator with nothing left: .* Pass list\(cv\)"):
+        plan_folds(folds, X, Y)
     np.testing.assert_array_equal(plan.fold_ids, plan_folds(KFold(3), X, Y).fold_ids)
 
 

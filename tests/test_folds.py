@@ -218,6 +218,8 @@ def test_a_list_of_splits_counts_all_rows(as_mask):
         (5, np.zeros(103), "at least two different groups"),
         (5, np.zeros(7), r"groups must have shape \(103,\), .* got \(7,\)"),
         (GroupKFold(3), np.zeros((103, 2)), r"groups must have shape \(103,\)"),
+        (5, [*np.arange(102.0), np.nan], "no group in 1 of 103 rows, the first is row 102"),
+        (5, [None, "a", None] + ["b"] * 100, "no group in 2 of 103 rows, the first is row 0"),
     ],
 )
 def test_folds_that_cannot_be_are_refused(cv, groups, message):

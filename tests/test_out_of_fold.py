@@ -246,7 +246,7 @@ def test_a_fit_that_takes_too_long_is_given_up():
 def test_nothing_to_stack_is_an_error_with_reasons():
     with (
         pytest.warns(FailedLearnerWarning),
-        pytest.raises(RuntimeError, match="shaky, fold 4: ArithmeticError: it cannot be done"),
+        pytest.raises(RuntimeError, match="shaky, fit on all rows, .* 4: ArithmeticError: it can"),
     ):
         collect([("shaky", Misbehaving("raises", always=True))])
 
@@ -354,13 +354,15 @@ BAD = {
     "n_jobs": ({"n_jobs": True}, ValueError, "n_jobs must be None .* got True"),
     "X_test": ({"X_test": X, "refit": None}, ValueError, "X_test needs models"),
     "stack_method": ({"stack_method": "proba"}, ValueError, "stack_method is 'proba'"),
-    "early": ({"early_stopping": 0}, ValueError, "rounds >= 1"),
+    "early": ({"early_stopping": 0}, ValueError, "rounds of early_stopping must be .* >= 1, got 0"),
+    "early, a flag": ({"early_stopping": True}, ValueError, "an integer >= 1, got True"),
     "cv": ({"cv": 1}, ValueError, "cv must be an integer >= 2"),
     "lengths": ({"y": Y[:-1]}, ValueError, "X has 150 rows and y 149"),
     "one class": ({"y": np.zeros(150)}, ValueError, "y holds one class only"),
     "missing label": ({"y": [None, *NAMES[1:]]}, ValueError, "y has no label in 1 rows, the first"),
     "weights": ({"sample_weight": -np.ones(150)}, ValueError, "finite numbers >= 0"),
     "groups": ({"groups": [1, 2]}, ValueError, "groups must have shape"),
+    "no group": ({"groups": ["a", "b", None] * 50}, ValueError, "no group in 50 of 150 rows"),
     "fit_params": ({"fit_params": {"svm": {}}}, ValueError, "'svm', which names no learner"),
     "empty": ({"estimators": []}, ValueError, "at least one learner"),
     "dropped": ({"estimators": [("a", "drop")]}, ValueError, "at least one learner"),

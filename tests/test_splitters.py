@@ -10,7 +10,7 @@ def test_allowed_cv_options(cv):
     check_cv_option(cv)
 
 
-@pytest.mark.parametrize("cv", [1, 0, True, None, 2.5, "5", "split", [], [(1, 2, 3)], [1, 2]])
+@pytest.mark.parametrize("cv", [1, 0, True, None, 2.5, "5", [], [(1, 2, 3)], [1, 2], KFold])
 def test_unknown_cv_options_are_refused(cv):
     with pytest.raises(ValueError, match="cv must be an integer >= 2, a splitter .*, or a list"):
         check_cv_option(cv)

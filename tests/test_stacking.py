@@ -27,7 +27,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from cfe_stack import CFEnsembleClassifier, CFEStackingClassifier
+from cfe_stack import CFEnsembleClassifier, CFEStackingClassifier, collect_out_of_fold
 from cfe_stack.adapters.collection import FailedLearnerWarning
 
 TREE = DecisionTreeClassifier(max_depth=3, random_state=0)
@@ -119,6 +119,14 @@ def test_nested_parameters_reach_learners_and_drop_leaves_one_out():
     assert stack.transform(T).shape == (len(T), 1)
 
 
+def test_parameters_of_a_final_estimator_that_is_none_are_refused():
+    stack = Stack(BASES)
+    with pytest.raises(ValueError, match="'final_estimator__rho' cannot be set, because .* None"):
+        stack.set_params(final_estimator__rho=0.1)
+    stack.set_params(final_estimator=CFEnsembleClassifier(), final_estimator__rho=0.1)
+    assert stack.final_estimator.rho == 0.1
+
+
 @pytest.mark.parametrize("refit", ["full", "bag", "both"])
 def test_models_of_the_folds_or_of_all_rows_predict(refit):
     X, y, T, _ = problem()
@@ -179,7 +187,7 @@ def test_splitters_that_are_no_partition(cv, uncovered):
 
 
 @pytest.mark.parametrize(
-    "kind", [list, np.array, partial(np.array, dtype=object), pd.Series, pl.Series]
+    "kind", [list, tuple, np.array, partial(np.array, dtype=object), pd.Series, pl.Series]
 )
 def test_documents_are_for_the_pipelines_that_count_their_words(kind):
     words = np.random.default_rng(0).choice(["good", "bad", "fine"], (60, 4)).tolist()
@@ -189,6 +197,18 @@ def test_documents_are_for_the_pipelines_that_count_their_words(kind):
     assert stack.score(X, y) == StackingClassifier(bases, cv=3).fit(X, y).score(X, y) == 1
     with pytest.raises(ValueError, match="passthrough=True appends X .* leave passthrough=False"):
         Stack(bases, FAST, cv=3, passthrough=True).fit(X, y)
+
+
+def test_lazy_frames_are_for_their_owner_to_compute():
+    X, y, *_ = problem()
+    lazy = pl.DataFrame(X).lazy()
+    with pytest.raises(TypeError, match=r"X is a lazy LazyFrame, .*; pass X\.collect\(\)"):
+        Stack(BASES, FAST).fit(lazy, y)
+    with pytest.raises(TypeError, match=r"X is a lazy LazyFrame"):
+        collect_out_of_fold(BASES, lazy, y)
+    frames = pytest.importorskip("dask.dataframe")
+    with pytest.raises(TypeError, match=r"X is a lazy DataFrame, .*; pass X\.compute\(\)"):
+        Stack(BASES, FAST).fit(frames.from_pandas(pd.DataFrame(X), npartitions=2), y)
 
 
 def test_given_splits_are_the_inner_folds_of_the_final_estimator():

@@ -47,6 +47,20 @@ class Failure:
     reason: str
 
 
+def by_learner(failures: Sequence[Failure]) -> dict[str, tuple[str, list[str]]]:
+    """Return where every learner failed, in words, and the reasons, each once."""
+    grouped: dict[str, list[Failure]] = {}
+    for failure in failures:
+        grouped.setdefault(failure.learner, []).append(failure)
+    return {
+        name: (
+            ", ".join(describe(Task(0, fold)) for fold in sorted(f.fold for f in failed)),
+            list(dict.fromkeys(failure.reason for failure in failed)),
+        )
+        for name, failed in grouped.items()
+    }
+
+
 @dataclass(frozen=True, eq=False)
 class Settings:
     """How fits are run.
@@ -286,12 +300,7 @@ class Collection:
 
     def _warn(self, start: int = 0) -> None:
         """Name failed fits and what could not be stored, each once."""
-        grouped: dict[str, list[Failure]] = {}
-        for failure in self.failures[start:]:
-            grouped.setdefault(failure.learner, []).append(failure)
-        for name, failed in grouped.items():
-            where = ", ".join(describe(Task(0, fold)) for fold in sorted(f.fold for f in failed))
-            reasons = list(dict.fromkeys(failure.reason for failure in failed))
+        for name, (where, reasons) in by_learner(self.failures[start:]).items():
             more = f" ({len(reasons) - 1} other reason(s): see `failures`)" if reasons[1:] else ""
             warnings.warn(
                 f"The learner {name!r} failed in {where}, and its predictions there are missing: "

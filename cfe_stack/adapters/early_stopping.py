@@ -17,6 +17,7 @@ from sklearn.utils.metadata_routing import process_routing
 
 from cfe_stack.adapters.learners import weight_argument
 from cfe_stack.extras import import_extra
+from cfe_stack.trainers.parameters import check_integer
 
 _ROUNDS = {
     "xgboost": ("early_stopping_rounds",),
@@ -60,10 +61,10 @@ class EarlyStopping:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.rounds, int) and self.rounds >= 1 and 0 < self.fraction < 1):
+        check_integer("rounds of early_stopping", self.rounds, 1)
+        if not 0 < self.fraction < 1:
             raise ValueError(
-                "early_stopping needs rounds >= 1 and a fraction between 0 and 1, got "
-                f"rounds={self.rounds!r} and fraction={self.fraction!r}."
+                f"The fraction of EarlyStopping must be between 0 and 1, got {self.fraction!r}."
             )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit
 
+from cfe_stack.folds import check_groups
 from cfe_stack.splitters import check_cv_option, pinned, row_numbers
 
 
@@ -85,11 +86,14 @@ def plan_folds(cv: Any, X: Any, y: np.ndarray, groups: ArrayLike | None = None) 
     n = len(y)
     if not hasattr(cv, "split") and hasattr(cv, "__next__"):
         cv = list(cv)
+        if not cv:
+            raise ValueError(
+                "cv is an iterator with nothing left: it can be read once. Pass list(cv), or the "
+                "splitter itself."
+            )
     check_cv_option(cv)
     if groups is not None:
-        groups = np.asarray(groups)
-        if groups.shape != (n,):
-            raise ValueError(f"groups must have shape ({n},), one per row; got {groups.shape}.")
+        groups = check_groups(groups, n)
     if isinstance(cv, (int, np.integer)):
         cv = StratifiedKFold(int(cv)) if groups is None else StratifiedGroupKFold(int(cv))
     ordered = isinstance(cv, TimeSeriesSplit)

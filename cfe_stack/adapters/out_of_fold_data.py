@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cfe_stack.adapters.collection import Collection, Failure
+from cfe_stack.adapters.collection import Collection, Failure, by_learner
 from cfe_stack.adapters.fitted_models import FittedModels
 from cfe_stack.adapters.fold_tasks import ALL_ROWS, Task
 from cfe_stack.adapters.learners import FittedLearner
@@ -104,8 +104,9 @@ def assemble(work: Collection, instance_ids: np.ndarray | None = None) -> OutOfF
         if spread is not None:
             spread[u] = deviation_over_repeats(raw, P[u])
     if not coverage.any():
-        reasons = "\n".join(f"  {f.learner}, fold {f.fold}: {f.reason}" for f in work.failures)
-        raise RuntimeError(f"No learner has any out-of-fold prediction:\n{reasons}")
+        told = by_learner(work.failures).items()
+        lines = [f"  {name}, {where}: {'; '.join(reasons)}" for name, (where, reasons) in told]
+        raise RuntimeError("\n".join(["No learner has any out-of-fold prediction:", *lines]))
     times, trees = _per_fold(work)
     models, fold_models = _models(work, calibrators)
     return OutOfFoldData(

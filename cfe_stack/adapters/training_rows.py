@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from cfe_stack.adapters.early_stopping import EarlyStopping, stopping_of
 from cfe_stack.adapters.fitting import LearnerPlan, TrainingRows
 from cfe_stack.adapters.learners import STACK_METHODS, check_estimators, routed_fit_params
+from cfe_stack.folds import check_groups
 from cfe_stack.lazy_matrix import as_numpy
 from cfe_stack.meta_features import is_missing
 
@@ -69,13 +70,20 @@ def check_rows(
         codes,
         classes,
         weights,
-        _groups(groups, n),
+        None if groups is None else check_groups(groups, n),
         None if X_test is None else indexable(X_test),
     )
 
 
 def indexable(X: Any) -> Any:
-    """Return X as something whose rows can be picked."""
+    """Return X as something whose rows can be picked.
+
+    Raises
+    ------
+    TypeError
+        If its rows are not in memory yet.
+    """
+    refuse_lazy(X)
     X = X if hasattr(X, "detach") else as_numpy(X)  # tensors are for learners that take them
     if sparse.issparse(X):
         return X if X.format in ("csr", "csc") else X.tocsr()
@@ -84,26 +92,29 @@ def indexable(X: Any) -> Any:
     return np.asarray(X)
 
 
+def refuse_lazy(X: Any) -> None:
+    """Raise TypeError for frames that have not been computed: polars' lazy ones, dask's."""
+    shape = getattr(X, "shape", None)
+    method = "collect" if hasattr(X, "collect") else "compute"
+    if hasattr(X, method) and not (shape and isinstance(shape[0], int)):
+        raise TypeError(
+            f"X is a lazy {type(X).__name__}, whose rows cannot be picked before they are "
+            f"computed; pass X.{method}()."
+        )
+
+
 def _weights(sample_weight: ArrayLike | None, n: int) -> np.ndarray | None:
     if sample_weight is None:
         return None
     weights = np.asarray(sample_weight, dtype=np.float64)
     weights = np.full(n, weights) if weights.ndim == 0 else weights
-    if weights.shape != (n,) or not np.isfinite(weights).all() or (weights < 0).any():
+    fine = np.isfinite(weights) & (weights >= 0)
+    if weights.shape != (n,) or not fine.all():
+        got = f"{weights[~fine][0]:g}" if weights.shape == (n,) else f"shape {weights.shape}"
         raise ValueError(
-            f"sample_weight must hold {n} finite numbers >= 0, one per row of X; got shape "
-            f"{weights.shape}."
+            f"sample_weight must hold {n} finite numbers >= 0, one per row of X; got {got}."
         )
     return weights
-
-
-def _groups(groups: ArrayLike | None, n: int) -> np.ndarray | None:
-    if groups is None:
-        return None
-    named = np.asarray(groups)
-    if named.shape != (n,):
-        raise ValueError(f"groups must have shape ({n},), one per row of X; got {named.shape}.")
-    return named
 
 
 def plan_learners(

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.utils import check_consistent_length
 
+from cfe_stack.folds import check_groups
 from cfe_stack.splitters import check_cv_option, pinned, row_numbers
 
 N_REPEATS = 3
@@ -116,9 +116,7 @@ class SplitSettings:
 
     def splits(self, codes: np.ndarray, groups: ArrayLike | None) -> list[Split]:
         """Return (train, test, repeat) row numbers."""
-        given = None if groups is None else np.asarray(groups)
-        if given is not None:
-            check_consistent_length(codes, given)
+        given = None if groups is None else check_groups(groups, len(codes))
         return make_splits(
             codes,
             self.cv,
