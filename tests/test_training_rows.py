@@ -48,6 +48,17 @@ def test_numbers_that_are_no_classes_are_refused(y):
         check_rows(X, y)
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_test_rows_that_lack_a_column_are_refused_before_any_fit(named):
+    X, y = np.arange(12.0).reshape(4, 3), [0, 1, 0, 1]
+    X = pd.DataFrame(X, columns=["size", "age", "sold"]) if named else X
+    X_test = X[["age", "size"]] if named else X[:, :2]
+    with pytest.raises(ValueError, match=r"X_test \(4, 2\)" + r", which lacks \['sold'\]" * named):
+        check_rows(X, y, X_test=X_test)
+    if named:
+        assert check_rows(X, y, X_test=X.assign(more=1)).X_test.shape == (4, 4)
+
+
 def test_only_boosters_get_a_plan_for_stopping():
     xgboost = pytest.importorskip("xgboost")
     bases = {"bayes": GaussianNB(), "out": "drop", "boosted": xgboost.XGBClassifier()}

@@ -38,9 +38,12 @@ def check_rows(
     Raises
     ------
     ValueError
-        If numbers of rows disagree, a label is missing, or there are fewer than two classes.
+        If numbers of rows disagree, X_test lacks columns of X, a label is missing, or there are
+        fewer than two classes.
     """
-    X = indexable(X)
+    X, X_test = indexable(X), None if X_test is None else indexable(X_test)
+    if X_test is not None:
+        _compare_columns(X, X_test)
     labels = column_or_1d(as_numpy(y), warn=True)
     n = X.shape[0]
     if len(labels) != n:
@@ -71,7 +74,7 @@ def check_rows(
         classes,
         weights,
         None if groups is None else check_groups(groups, n),
-        None if X_test is None else indexable(X_test),
+        X_test,
     )
 
 
@@ -90,6 +93,20 @@ def indexable(X: Any) -> Any:
     if hasattr(X, "shape") and hasattr(X, "__getitem__"):
         return X
     return np.asarray(X)
+
+
+def _compare_columns(X: Any, X_test: Any) -> None:
+    """Raise ValueError if test rows lack columns of the training rows, as the target left in X."""
+    ours, theirs = (list(getattr(rows, "columns", ())) for rows in (X, X_test))
+    lacking = [column for column in ours if column not in theirs]
+    # by name, a Pipeline may well leave out what X_test has more
+    named = bool(ours and theirs)
+    if lacking if named else X.shape[1:] != X_test.shape[1:]:
+        more = f", which lacks {lacking[:5]}" if named else ""
+        raise ValueError(
+            f"X_test must have the columns of X: X has shape {X.shape} and X_test {X_test.shape}"
+            f"{more}."
+        )
 
 
 def refuse_lazy(X: Any) -> None:
