@@ -136,9 +136,9 @@ def check_leakage(
 
     Raises
     ------
-    ValueError
-        If fewer than two classes have labels, `test` holds other classifiers, or an option is out
-        of range.
+    TypeError, ValueError
+        If `data` is no EnsembleData, fewer than two classes have labels, `test` holds other
+        classifiers, or an option is out of range.
 
     Notes
     -----
@@ -160,6 +160,10 @@ def check_leakage(
     >>> report.problems
     []
     """
+    if not isinstance(data, EnsembleData):
+        raise TypeError(
+            f"check_leakage takes an EnsembleData(R, labels), got {type(data).__name__}."
+        )
     labelled = data.labels >= 0
     if len(np.unique(data.labels[labelled])) < 2:
         raise ValueError("check_leakage needs labels of at least two classes in `data`.")

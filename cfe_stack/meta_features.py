@@ -49,6 +49,12 @@ def numeric_labels(X: Any, classes: np.ndarray | None) -> Any:
 
 def check_columns(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
     """Return checked meta-features, floating-point, dense or sparse by columns; NaN stays."""
+    if isinstance(X, EnsembleData) or len(getattr(X, "shape", ())) == 3:
+        raise ValueError(
+            f"X must have shape (n_samples, n_features), got {type(X).__name__}"
+            + ("" if isinstance(X, EnsembleData) else f" of shape {X.shape}")
+            + ". Of an EnsembleData, pass cfe_stack.layout.side_by_side(data.R)."
+        )
     if not reset and not hasattr(estimator, "feature_names_in_") and hasattr(X, "columns"):
         # under set_output("pandas") a stack fits on an array and predicts on a frame
         X = check_array(X, input_name="X", **MATRIX)

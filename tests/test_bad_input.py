@@ -37,7 +37,7 @@ def train(data=LABELLED, **settings):
 FRAME = pd.DataFrame(P, columns=list("abcd"))
 SHAPES = [
     (fit(X=P[0]), r"2D array, got 1D array"),
-    (fit(X=P[:, :, None]), r"dim 3"),
+    (fit(X=P[:, :, None]), r"of shape .* pass cfe_stack.layout"),
     (fit(X=P[:50]), r"inconsistent numbers of samples: \[50, 60\]"),
     (fit(X=P[:, :0]), r"0 feature\(s\) .*minimum of 1"),
     (fit(X=P[:0], y=Y[:0]), r"0 sample|no row has a class"),

@@ -190,5 +190,7 @@ def test_options_out_of_range_are_refused(halves, options, message):
 
 
 def test_labels_are_needed(made):
+    with pytest.raises(TypeError, match=r"takes an EnsembleData\(R, labels\), got ndarray"):
+        check_leakage(np.zeros((2, 3)))
     with pytest.raises(ValueError, match="labels of at least two classes"):
         check_leakage(EnsembleData(made.R))

@@ -8,6 +8,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 
 from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.layout import side_by_side
 from cfe_stack.layout_detection import LayoutWarning
 from cfe_stack.meta_features import (
     MissingPredictionsWarning,
@@ -81,7 +82,7 @@ def test_sparse_columns_stay_sparse(make):
     [
         (np.array([[1.0, np.inf]]), "infinity"),
         (np.ones(3), "2D array"),
-        (np.ones((2, 2, 2)), "dim 3"),
+        (np.ones((2, 2, 2)), "of shape .* pass cfe_stack.layout"),
         (np.ones((0, 2)), "minimum of 1"),
         (np.ones((2, 0)), "minimum of 1"),
         (np.array([["a", "b"]]), "string"),
@@ -91,6 +92,14 @@ def test_sparse_columns_stay_sparse(make):
 def test_columns_that_are_no_numbers_are_refused(X, message):
     with pytest.raises(ValueError, match=message):
         check_columns(Learner(), X, reset=True)
+
+
+def test_an_ensemble_matrix_is_told_how_it_becomes_columns():
+    data = EnsembleData(np.full((2, 4, 3), 1 / 3), [0, 1, 2, 0])
+    for X, what in ((data, "got EnsembleData"), (data.R.T, r"got ndarray of shape \(3, 4, 2\)")):
+        with pytest.raises(ValueError, match=what + ".* pass cfe_stack.layout.side_by_side"):
+            check_columns(Learner(), X, reset=True)
+    assert check_columns(Learner(), side_by_side(data.R), reset=True).shape == (4, 6)
 
 
 def test_names_are_checked_only_where_training_had_names():
