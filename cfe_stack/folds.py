@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cfe_stack.meta_features import is_missing
+from cfe_stack.meta_features import missing_entries
 
 REPEAT_BELOW = 2000
 """Inner folds are repeated about this many times, divided by rows × (classes − 1) …"""
@@ -253,11 +253,10 @@ def check_groups(groups: ArrayLike, n: int) -> np.ndarray:
     named = np.asarray(groups)
     if named.shape != (n,):
         raise ValueError(f"groups must have shape ({n},), one entry per row; got {named.shape}.")
-    if named.dtype.kind in "fO":
-        missing = np.flatnonzero([is_missing(group) for group in named.tolist()])
-        if missing.size:
-            raise ValueError(
-                f"groups holds no group in {missing.size} of {n} rows, the first is row "
-                f"{missing[0]}. Leave these rows out, or give each a group of its own."
-            )
+    missing = np.flatnonzero(missing_entries(named))
+    if missing.size:
+        raise ValueError(
+            f"groups holds no group in {missing.size} of {n} rows, the first is row {missing[0]}. "
+            "Leave these rows out, or give each a group of its own."
+        )
     return named

@@ -134,10 +134,7 @@ def check_labels(
             "is None."
         )
     y = column_or_1d(as_numpy(y), warn=True)
-    if y.dtype.kind in "fiub":
-        missing = np.isnan(y)
-    else:
-        missing = np.array([is_missing(v) for v in y.tolist()], dtype=bool)
+    missing = missing_entries(y)
     if isinstance(missing_label, str) and missing_label == "auto":
         missing |= _marked_minus_one(y, missing)
     elif np.ndim(missing_label):
@@ -156,10 +153,24 @@ def check_labels(
     return y, ~missing
 
 
-def is_missing(label: Any) -> bool:
-    """Return whether a label is None, NaN, or pandas' mark of a missing value."""
+def missing_entries(values: np.ndarray) -> np.ndarray:
+    """Return which entries (n,) are None, NaN, or pandas' mark of a missing value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cfe_stack.meta_features import missing_entries
+    >>> missing_entries(np.array(["a", None, float("nan")], dtype=object))
+    array([False,  True,  True])
+    """
+    if values.dtype.kind in "fiub":
+        return np.isnan(values)
+    return np.array([_is_missing(value) for value in values.tolist()], dtype=bool)
+
+
+def _is_missing(value: Any) -> bool:
     try:
-        return label is None or bool(label != label)
+        return value is None or bool(value != value)
     except TypeError:  # pandas.NA is equal to nothing and different from nothing
         return True
 

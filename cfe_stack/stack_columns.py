@@ -19,6 +19,7 @@ from cfe_stack.callers import users_line
 from cfe_stack.classifier import CFEnsembleClassifier
 from cfe_stack.ensemble_data import observed
 from cfe_stack.layout import side_by_side
+from cfe_stack.losses import class_weights
 from cfe_stack.trainers.parameters import check_flag
 
 
@@ -150,12 +151,12 @@ def with_passthrough(R: np.ndarray, X: Any = None) -> Any:
 def tell_final_estimator(
     final: Any, data: OutOfFoldData, *, passthrough: bool, splits: Any = None
 ) -> None:
-    """Say to a CFEnsembleClassifier what the columns are, where it would have to find out.
+    """Say to a CFEnsembleClassifier what the columns and the codes are, which it cannot know.
 
     Parameters
     ----------
     final : estimator
-        Changed, if it is one whose layout is ``"auto"``.
+        Changed, if it is one whose layout is ``"auto"`` or whose class weights go by class.
     data : OutOfFoldData
     passthrough : bool
     splits : list of (train, test), default=None
@@ -164,7 +165,7 @@ def tell_final_estimator(
     Raises
     ------
     ValueError
-        If cells are missing and the final estimator takes none.
+        If cells are missing and the final estimator takes none, or a class weight is of no class.
     """
     present = observed(data.R)
     holes = ~present[:, present.any(axis=0)]
@@ -177,6 +178,13 @@ def tell_final_estimator(
         )
     if not isinstance(final, CFEnsembleClassifier):
         return
+    if isinstance(final.class_weight, dict):
+        # it is handed codes, but its owner knows the classes
+        ones = np.ones(data.n_instances)
+        per_class = class_weights(
+            data.labels, ones, data.n_classes, final.class_weight, data.classes
+        )
+        final.set_params(class_weight=dict(enumerate(per_class.tolist())))
     if final.layout == "auto":
         final.set_params(
             layout="class1" if data.n_classes == 2 else "blocks",

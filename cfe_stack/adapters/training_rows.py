@@ -14,7 +14,7 @@ from cfe_stack.adapters.fitting import LearnerPlan, TrainingRows
 from cfe_stack.adapters.learners import STACK_METHODS, check_estimators, routed_fit_params
 from cfe_stack.folds import check_groups
 from cfe_stack.lazy_matrix import as_numpy
-from cfe_stack.meta_features import is_missing
+from cfe_stack.meta_features import missing_entries
 
 
 def check_rows(
@@ -48,15 +48,14 @@ def check_rows(
     n = X.shape[0]
     if len(labels) != n:
         raise ValueError(f"X has {n} rows and y {len(labels)}; they must have the same number.")
+    missing = np.flatnonzero(missing_entries(labels))
+    if missing.size:
+        raise ValueError(
+            f"y has no label in {len(missing)} rows, the first is row {missing[0]}: base "
+            "learners need labels. Leave these rows out and pass them as X_test."
+        )
     if labels.dtype.kind == "f":
         assert_all_finite(labels, input_name="y")
-    elif labels.dtype.kind == "O":
-        missing = np.flatnonzero([is_missing(label) for label in labels.tolist()])
-        if missing.size:
-            raise ValueError(
-                f"y has no label in {len(missing)} rows, the first is row {missing[0]}: base "
-                "learners need labels. Leave these rows out and pass them as X_test."
-            )
     check_classification_targets(labels)
     classes, codes = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
