@@ -11,6 +11,7 @@ from sklearn.utils import check_array, get_tags
 from sklearn.utils.validation import validate_data
 
 from cfe_stack.adapters.collection import FailedLearnerWarning
+from cfe_stack.adapters.fitting import own_rows
 from cfe_stack.adapters.fold_plan import plan_folds
 from cfe_stack.adapters.learners import check_estimators
 from cfe_stack.adapters.out_of_fold_data import OutOfFoldData
@@ -221,7 +222,7 @@ def predicted_matrix(
         models = fitted.get(name)
         models = models if isinstance(models, tuple) else (models,)
         try:
-            parts = [model.predict_proba(X) for model in models if model is not None]
+            parts = [model.predict_proba(own_rows(X)) for model in models if model is not None]
             if parts:
                 R[u] = np.mean(parts, axis=0)
         except Exception as error:  # whatever it is: the others still predict

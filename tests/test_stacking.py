@@ -9,7 +9,7 @@ import pytest
 from counting_learners import CountedTree, Misbehaving, fits
 from optional_packages import pandas as pd
 from scipy import sparse
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.ensemble import RandomForestClassifier, StackingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
@@ -197,6 +197,34 @@ def test_documents_are_for_the_pipelines_that_count_their_words(kind):
     assert stack.score(X, y) == StackingClassifier(bases, cv=3).fit(X, y).score(X, y) == 1
     with pytest.raises(ValueError, match="passthrough=True appends X .* leave passthrough=False"):
         Stack(bases, FAST, cv=3, passthrough=True).fit(X, y)
+
+
+class Careless(TransformerMixin, BaseEstimator):
+    """Writes into what it is handed."""
+
+    def fit(self, X, y=None):
+        X *= 2
+        return self
+
+    def transform(self, X):
+        X += 1
+        return X
+
+
+@pytest.mark.parametrize("kind", [np.array, pd.DataFrame])
+def test_a_learner_that_writes_into_x_changes_it_for_nobody_else(kind):
+    X, y, T, _ = problem()
+    X, T = kind(X), kind(T)
+    before, careless = (X.copy(), T.copy()), [("careless", make_pipeline(Careless(), GaussianNB()))]
+    alone = Stack(BASES, FAST, cv=3).fit(before[0], y).transform(before[1])
+    for refit in ("full", "bag"):
+        together = Stack(careless + BASES, FAST, cv=3, refit=refit).fit(X, y)
+        columns = together.transform(T)
+        collect_out_of_fold(careless, X, y, X_test=T, refit=refit, cv=3)
+        for now, then in zip((X, T), before, strict=True):
+            np.testing.assert_array_equal(now, then)
+        if refit == "full":
+            np.testing.assert_array_equal(columns[:, 1:], alone)
 
 
 def test_lazy_frames_are_for_their_owner_to_compute():

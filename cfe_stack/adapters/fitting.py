@@ -77,6 +77,21 @@ class LearnerPlan:
     stopping: EarlyStopping | None = None
 
 
+def own_rows(X: Any) -> Any:
+    """Return rows into which a learner may write, as many a home-made transformer does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cfe_stack.adapters.fitting import own_rows
+    >>> X = np.zeros(2)
+    >>> np.shares_memory(own_rows(X), X)
+    False
+    """
+    flags = getattr(X, "flags", None)
+    return X.copy() if hasattr(X, "copy") and getattr(flags, "writeable", True) else X
+
+
 def fit_learner(
     rows: TrainingRows,
     learner: LearnerPlan,
@@ -147,7 +162,7 @@ def fit_learner(
         params = _subset(learner.fit_params, train, len(rows))
         if rows.sample_weight is not None and accepts_weights(estimator):
             params.setdefault(weight_argument(estimator), rows.sample_weight[train])
-        X = rows.X if len(train) == len(rows) else _safe_indexing(rows.X, train)
+        X = own_rows(rows.X) if len(train) == len(rows) else _safe_indexing(rows.X, train)
         estimator.fit(X, given_labels(train), **params)
     method = response_method(estimator, learner.stack_method)
     model = FittedLearner(learner.name, estimator, method, present, labels, len(rows.classes))

@@ -17,7 +17,7 @@ from sklearn.utils import _safe_indexing
 from threadpoolctl import ThreadpoolController
 
 from cfe_stack.adapters.cache import Entry, FoldCache
-from cfe_stack.adapters.fitting import LearnerPlan, TrainingRows, fit_learner
+from cfe_stack.adapters.fitting import LearnerPlan, TrainingRows, fit_learner, own_rows
 from cfe_stack.adapters.learners import FittedLearner
 
 ALL_ROWS = -1
@@ -191,7 +191,7 @@ def _fit_and_predict(
             )
         model, n_trees = fit_learner(rows, learner, train, task.n_trees, terms.threads, ordered)
         scores = None if test is None else model.scores(_safe_indexing(rows.X, test))
-        test_scores = model.scores(rows.X_test) if terms.predict_test else None
+        test_scores = model.scores(own_rows(rows.X_test)) if terms.predict_test else None
     failure = None
     for part, what in ((scores, "held-out"), (test_scores, "test")):
         if part is not None and np.isnan(part).any():

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing
 
-from cfe_stack.adapters.fitting import LearnerPlan, TrainingRows, fit_learner
+from cfe_stack.adapters.fitting import LearnerPlan, TrainingRows, fit_learner, own_rows
 from cfe_stack.adapters.fold_plan import plan_folds
 from cfe_stack.adapters.learners import FittedLearner, UnusableOutputError, response_method
 from cfe_stack.adapters.native_boosters import booster_proba
@@ -113,7 +113,7 @@ def predictions_of_fitted(
     codes = np.array([known.tolist().index(label) for label in rows.classes.tolist()])[rows.codes]
     blocks = []
     for name, model in pairs:
-        proba = _predictions(name, model, rows.X, known)
+        proba = _predictions(name, model, own_rows(rows.X), known)
         if not allow_suspicious:
             found = in_sample_evidence(model, rows, proba[np.arange(len(codes)), codes])
             if found is not None and found.suspicious:
