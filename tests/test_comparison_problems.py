@@ -139,6 +139,9 @@ def test_what_was_given_is_said(tmp_path):
         as_problems([("bayes", GaussianNB())], None, None, SETTINGS)
     with pytest.raises(ValueError, match="under different names"):
         as_problems([("a", GaussianNB())] * 2, np.ones((9, 1)), [0, 1, 0] * 3, SETTINGS)
+    for y in ([0.0, 1.0, np.nan] * 20, ["a", "b", None] * 20):
+        with pytest.raises(ValueError, match="y has no label in 20 rows, the first is row 2"):
+            as_problems([("a", GaussianNB())], np.ones((60, 1)), y, SETTINGS)
     with pytest.raises(ValueError, match=r"holds no NAME\.npz"):
         as_problems(str(tmp_path), None, None, SETTINGS)
     with pytest.raises(ValueError, match="'x' is a list"):

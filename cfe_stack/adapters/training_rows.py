@@ -44,22 +44,10 @@ def check_rows(
     X, X_test = indexable(X), None if X_test is None else indexable(X_test)
     if X_test is not None:
         _compare_columns(X, X_test)
-    labels = column_or_1d(as_numpy(y), warn=True)
+    labels, classes, codes = class_codes(y)
     n = X.shape[0]
     if len(labels) != n:
         raise ValueError(f"X has {n} rows and y {len(labels)}; they must have the same number.")
-    missing = np.flatnonzero(missing_entries(labels))
-    if missing.size:
-        raise ValueError(
-            f"y has no label in {len(missing)} rows, the first is row {missing[0]}: base "
-            "learners need labels. Leave these rows out and pass them as X_test."
-        )
-    if labels.dtype.kind == "f":
-        assert_all_finite(labels, input_name="y")
-    check_classification_targets(labels)
-    classes, codes = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(f"y holds one class only, {classes.tolist()}; a classifier needs two.")
     weights = _weights(sample_weight, n)
     if weights is not None and len(np.unique(codes[weights > 0])) < 2:
         raise ValueError(
@@ -75,6 +63,36 @@ def check_rows(
         None if groups is None else check_groups(groups, n),
         X_test,
     )
+
+
+def class_codes(y: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return labels (n,), their classes (n_classes,), and the codes (n,) of the classes.
+
+    Raises
+    ------
+    ValueError
+        If a label is missing, labels are no classes, or there are fewer than two.
+
+    Examples
+    --------
+    >>> from cfe_stack.adapters.training_rows import class_codes
+    >>> class_codes(["no", "yes", "no"])[2]
+    array([0, 1, 0])
+    """
+    labels = column_or_1d(as_numpy(y), warn=True)
+    missing = np.flatnonzero(missing_entries(labels))
+    if missing.size:
+        raise ValueError(
+            f"y has no label in {len(missing)} rows, the first is row {missing[0]}: base learners "
+            "need labels. Leave these rows out; collect_out_of_fold predicts them as X_test."
+        )
+    if labels.dtype.kind == "f":
+        assert_all_finite(labels, input_name="y")
+    check_classification_targets(labels)
+    classes, codes = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"y holds one class only, {classes.tolist()}; a classifier needs two.")
+    return labels, classes, codes
 
 
 def indexable(X: Any) -> Any:

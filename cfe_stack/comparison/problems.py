@@ -15,6 +15,7 @@ from sklearn.utils import _safe_indexing, check_consistent_length
 
 from cfe_stack.adapters.learners import check_estimators
 from cfe_stack.adapters.out_of_fold import collect_out_of_fold
+from cfe_stack.adapters.training_rows import class_codes
 from cfe_stack.comparison.splits import Split, SplitSettings, make_splits
 from cfe_stack.comparison.whole_stacks import FeatureRows
 from cfe_stack.ensemble_data import EnsembleData
@@ -336,7 +337,7 @@ def _stack_problem(
     if X is None or y is None:
         raise ValueError("A list of (name, classifier) or stacks need X and y.")
     check_consistent_length(X, y)
-    classes, codes = np.unique(np.asarray(y), return_inverse=True)
+    _, classes, codes = class_codes(y)
     given = None if groups is None else np.asarray(groups)
     splits = settings.splits(codes, given)
     return StackProblem("data", estimators, X, codes, classes, splits, settings, given)
