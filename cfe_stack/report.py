@@ -136,7 +136,7 @@ def _scores(blended: Blend) -> str:
     return section(
         "Scores",
         paragraph(
-            "Everybody learned on the same folds and is scored on the rows that were held out. The "
+            "All contenders learn on the same folds and are scored on the rows held out. The "
             "last column counts draws of the scored rows, the same draws for all."
         ),
         table(names, rows, reference=OURS),

@@ -369,10 +369,12 @@ def check_estimators(estimators: Any) -> list[tuple[str, Any]]:
     pairs = list(estimators.items()) if isinstance(estimators, Mapping) else estimators
     try:
         named = [(str(name), learner) for name, learner in pairs]
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
+        # AttributeError: an ensemble that is not fitted cannot be unpacked
         raise TypeError(
-            "estimators must be a list of (name, estimator) pairs or a dictionary, got "
-            f"{type(estimators).__name__}."
+            "estimators must be a list of (name, estimator) pairs or a dictionary of estimators by "
+            "name, as in [('forest', RandomForestClassifier()), ('bayes', GaussianNB())]; got "
+            f"{type(estimators).__name__} without names."
         ) from error
     named = [(name, e) for name, e in named if not (isinstance(e, str) and e == "drop")]
     names = [name for name, _ in named]

@@ -238,6 +238,11 @@ class ContenderClassifier(ClassifierMixin, BaseEstimator):
 def _participants(data: Any, X: Any, contenders: Any, stacks: Any) -> tuple[Contender, ...]:
     """Return what combines predictions, and what is fitted to features."""
     whole = resolve_stacks(stacks)
+    if X is not None and data is None and not whole:
+        raise ValueError(
+            "X and y need something to fit: base learners, a list of (name, classifier), as data, "
+            "or whole classifiers as stacks."
+        )
     if whole and X is None:
         raise ValueError("stacks are fitted to features: pass X and y.")
     if data is None and contenders is not None:
