@@ -1,5 +1,7 @@
 """CFEnsembleClassifier: columns of stacked meta-features in, calibrated probabilities out."""
 
+from __future__ import annotations
+
 from typing import Any, Literal, Self
 
 import numpy as np

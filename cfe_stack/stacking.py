@@ -1,5 +1,7 @@
 """CFEStackingClassifier: base learners, X and y in, calibrated probabilities out."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
@@ -38,7 +40,7 @@ from cfe_stack.stack_metadata import metadata_router, routed_metadata
 def _final_has(method: str) -> Any:
     """Return a check for `available_if`: the final estimator has a method."""
 
-    def check(self: "CFEStackingClassifier") -> bool:
+    def check(self: CFEStackingClassifier) -> bool:
         final = getattr(self, "final_estimator_", self.final_estimator)
         # hasattr would hide why a method is missing
         getattr(CFEnsembleClassifier() if final is None else final, method)

@@ -1,5 +1,7 @@
 """Finished predictions — arrays, data frames, folders of files — and the ensemble matrix."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

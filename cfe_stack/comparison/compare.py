@@ -1,5 +1,7 @@
 """compare_ensembles: who combines predictions best, on the same held-out rows, with tests."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from os import PathLike

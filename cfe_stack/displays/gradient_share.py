@@ -1,5 +1,7 @@
 """Whom the loss listens to: shares of the gradient by difficulty."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any, Self
 

@@ -1,5 +1,7 @@
 """Precision-recall and ROC curves of contenders on the same rows."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self

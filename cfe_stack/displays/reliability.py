@@ -1,5 +1,7 @@
 """Predicted against observed frequencies, before and after the ensemble."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
