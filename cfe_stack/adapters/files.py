@@ -40,7 +40,7 @@ def read_predictions(
         for each model (wide); a list of files; or a mapping of model names to files, data frames
         or arrays. Files are CSV, TSV, Parquet, NPY or NPZ.
     target : str, (file or data frame, str), array-like of shape (n_instances,) or None
-        Where the labels stand: a column beside the predictions; a column of another table with the
+        Where the labels are: a column beside the predictions; a column of another table with the
         same row ids, which also fixes the rows and their order; or the labels themselves, for
         predictions without row ids.
     id_column : str, default=None
