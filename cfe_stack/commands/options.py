@@ -116,7 +116,7 @@ def add_prediction_options(command: argparse._ActionsContainer, *, required: boo
     command.add_argument(
         "--id",
         metavar="COLUMN",
-        help="column that identifies a row (default: id, row_id, index or key; else rows go by position)",
+        help="column that identifies a row (default: id, row_id, index or key; else its position)",
     )
     command.add_argument(
         "--allow-suspicious",
