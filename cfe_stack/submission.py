@@ -18,7 +18,7 @@ from cfe_stack.leakage import LeakageReport, check_leakage
 from cfe_stack.metrics import Metric, resolve_metric
 
 CONTENDERS = (OURS, "mean", "best single", "greedy selection", "LogisticRegression")
-"""What the blend is compared with where nothing else is said."""
+"""What the blend is compared with by default."""
 NAMED = 5
 """So many models are named in a line about missing rows."""
 DRAWN_ROWS = 10_000_000
@@ -190,9 +190,18 @@ def write_submission(
 
     Examples
     --------
-    >>> from cfe_stack.submission import write_submission
-    >>> write_submission.__doc__.splitlines()[0]
-    'Write the predictions for the test rows as CSV.'
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from cfe_stack import EnsembleData
+    >>> from cfe_stack.datasets import make_ensemble
+    >>> from cfe_stack.submission import blend, write_submission
+    >>> made = make_ensemble(5, 300, random_state=0)
+    >>> data = EnsembleData(made.R[:, :200], made.labels[:200])
+    >>> blended = blend(data, EnsembleData(made.R[:, 200:]), contenders=["mean"], progress=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_submission(blended, f"{folder}/submission.csv", target_column="sold")
+    ...     Path(f"{folder}/submission.csv").read_text().splitlines()[0]
+    'id,sold'
     """
     classes = np.asarray(blended.data.classes)
     ids = blended.test.instance_ids

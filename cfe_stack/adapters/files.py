@@ -70,8 +70,8 @@ def read_predictions(
 
     Notes
     -----
-    One prediction column is P(class 1) of two classes. Several are matched to the classes by their
-    names: the class itself or anything that ends in it, as in ``proba_yes``.
+    One prediction column, whatever its name, is P(class 1) of two classes. Several are matched to
+    the classes by their names: the class itself or anything that ends in it, as in ``proba_yes``.
 
     Examples
     --------

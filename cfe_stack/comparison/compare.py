@@ -69,17 +69,17 @@ def compare_ensembles(
     contenders : list of str, or dict of str to object, default=None
         Names of :data:`cfe_stack.comparison.CONTENDERS`, or new names with such a name, a
         classifier (a `GridSearchCV` is tuned inside every training part), or a function
-        ``(train, test)`` of two `EnsembleData` that returns probabilities. None takes what people
-        use, and ours.
+        ``(train, test)`` of two `EnsembleData` that returns probabilities. None takes the usual
+        ones and ``"CF-Ensemble"``.
     stacks : dict of str to classifier, or list of (str, classifier), default=None
-        Whole classifiers, such as a stack that is ready made, a vote or a `Pipeline`: they take
-        part as they are, fitted to the training rows of `X` and `y`, beside the contenders.
-    metrics : str, scorer, Metric, or list of them
+        Whole classifiers, such as a stack, a vote or a `Pipeline`: they take part as they are,
+        fitted to the training rows of `X` and `y`, beside the contenders.
+    metrics : str, scorer, Metric, or list of them, default=all but accuracy of the following
         ``"log_loss"``, ``"brier"``, ``"ece"``, ``"roc_auc"``, ``"pr_auc"``, ``"accuracy"``, any
         scorer of scikit-learn. The first is what ranks and tests are about.
     reference : str, default=None
-        Whom the others are tested against; None takes ``"CF-Ensemble"`` if it takes part, and the
-        first that takes part else.
+        The contender that the others are tested against; None takes ``"CF-Ensemble"`` if it takes
+        part, and otherwise the first.
     cv : int, splitter or list of (train, test), default=5
         Outer folds; a number gives shuffled stratified ones, with groups kept together. Files bring
         their own.
@@ -90,8 +90,7 @@ def compare_ensembles(
     inner_cv : int, default=5
         Folds of the out-of-fold predictions inside every outer training part, with base learners.
     memory : path-like, default=None
-        Folder for finished results, also of base learners; a run that was interrupted goes on where
-        it stopped.
+        Folder for finished results, also of base learners; an interrupted run resumes from it.
     on_error : {"note", "raise"}, default="note"
         Whether a contender that fails is noted and left out of ranks and tests, or raises.
     n_jobs : int, default=None
@@ -114,9 +113,9 @@ def compare_ensembles(
     Notes
     -----
     Contenders learn and tune on the training rows of a fold only. With an ensemble matrix, though,
-    the base learners have seen labels of the rows that are held out here, when they predicted the
-    rows that are not: this favours no contender much, but use base learners with `X` and `y`, or
-    matrices of outer folds, where scores must be unbiased. Rows without a label take no part.
+    the base learners that predicted the training rows have seen labels of the held-out rows. That
+    hardly favours any contender; where scores must be unbiased, use base learners with `X` and `y`,
+    or matrices of outer folds. Rows without a label take no part.
 
     Contenders that search for weights do so by log-loss, whatever the metric. Those that cannot
     take a missing cell see the mean of the row's other predictions in its place, or the class
@@ -133,8 +132,11 @@ def compare_ensembles(
     >>> from cfe_stack.datasets import make_ensemble
     >>> made = make_ensemble(8, 200, random_state=0)
     >>> names = ["mean", "best single", "CF-Ensemble"]
-    >>> compare_ensembles(EnsembleData(made.R, made.labels), contenders=names)
+    >>> comparison = compare_ensembles(EnsembleData(made.R, made.labels), contenders=names)
+    >>> comparison
     EnsembleComparison(3 contenders, 1 data set(s), 15 folds, by log_loss)
+    >>> print(comparison.verdict().splitlines()[0])
+    By log_loss on the 15 folds of one data set, CF-Ensemble has the best mean rank (... of 3).
     """
     if on_error not in ("note", "raise"):
         raise ValueError(f"on_error must be 'note' or 'raise', got {on_error!r}.")
