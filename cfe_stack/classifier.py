@@ -53,7 +53,7 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
     latent_dim : int, default=None
         Number of factors. None: 3, or one less than the number of classes if that is more.
     rho : float, default=0.5
-        Share of reconstruction in the trainer's objective; ``"als"`` only stops by it.
+        Share of reconstruction in the objective; with ``"als"`` it only says when to stop.
     lambda_reg : float, default=1.0
         Ridge on the factors.
     link : {"logit", "identity"}, default="logit"

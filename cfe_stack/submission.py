@@ -27,7 +27,7 @@ DRAWN_ROWS = 10_000_000
 
 @dataclass(frozen=True, eq=False)
 class Blend:
-    """A fitted blend, what it predicts for the test rows, and how good it is.
+    """A fitted blend, what it predicts for the test rows, and how good it is; prints as its scores.
 
     Parameters
     ----------
@@ -59,6 +59,9 @@ class Blend:
     held_out: dict[str, np.ndarray]
     leakage: LeakageReport
     notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return format_scores(self)
 
     @property
     def score(self) -> BootstrapScore:
@@ -120,8 +123,12 @@ def blend(
     >>> made = make_ensemble(5, 300, random_state=0)
     >>> data = EnsembleData(made.R[:, :200], made.labels[:200])
     >>> blended = blend(data, EnsembleData(made.R[:, 200:]), contenders=["mean"], progress=False)
-    >>> blended.proba.shape, len(blended.scores)
-    ((100, 2), 2)
+    >>> blended.proba.shape
+    (100, 2)
+    >>> print(blended)
+                  log_loss   95 % interval     the blend is better
+    CF-Ensemble     ...
+    mean            ... of draws
     """
     chosen = resolve_metric(metric)
     leakage = check_leakage(data, test, cv=None)

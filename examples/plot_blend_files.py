@@ -4,7 +4,8 @@ Blend of prediction files, as after a competition
 
 Two folders hold one file for each model: predictions for the training rows, made out-of-fold, and
 predictions for the test rows. Not every model has predicted every row, and the rows stand in any
-order. In the end there is one submission file, and an honest idea of how good it is.
+order. In the end there is one submission file, and an honest idea of how good it is. Needs
+``pip install "cfe-stack[files,plot]"``.
 
 The same from the command line::
 
