@@ -161,7 +161,7 @@ def test_predictions_may_be_called_like_the_target_as_in_a_submission(folder, ta
         ({"p": [0.1, 0.2, 1.5, 0.3]}, r"a.csv, row 3 \(id 13\), column 'p' holds 1.5"),
         ({"p": [0.1, 0.2, 0.3, -np.inf]}, r"a.csv, row 4 \(id 14\), column 'p' holds -inf"),
         ({"p": [10, 20, 50, 30]}, "holds 10; .* Divide percentages by 100"),
-        ({"note": list("abcd")}, "holds 'a'; .* Take out columns that are no predictions"),
+        ({"note": list("abcd")}, "holds 'a'; .* Take out columns that are not predictions"),
         ({"id": [11, 12, 11, 14]}, r"a.csv, row 3 \(id 11\) repeats the 'id' of row 1"),
         ({"id": [11, np.nan, 13, 14]}, r"a.csv, row 2: the 'id' is empty"),
         ({"id": [11, 12, 13, 99]}, r"a.csv, row 4 \(id 99\) is not among the rows of .*train.csv"),
@@ -335,7 +335,7 @@ def test_in_sample_files_are_refused_with_the_evidence(honest_and_not):
     with pytest.raises(SuspiciousPredictionsError) as caught:
         read_train_and_test(mixed, test, y)
     message = str(caught.value)
-    assert message.startswith("1 of 4 models look like predictions for rows that they were trained")
+    assert message.startswith("In-sample predictions suspected in 1 of 4 models, for rows")
     assert "\n  forest: its predictions have a mean entropy of 0." in message
     assert "allow_suspicious=True" in message
     data, _ = read_train_and_test(mixed, test, y, allow_suspicious=True)

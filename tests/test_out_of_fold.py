@@ -207,7 +207,7 @@ FAILURES = {
     "raises": "ArithmeticError: it cannot be done",
     "one column too many": r"predict_proba returned shape \(30, 4\); \(30, 3\) were expected",
     "NaN in one row": "not finite in 1 of 30 held-out rows",
-    "sums to 2": "which are no class probabilities",
+    "sums to 2": "which are not class probabilities",
     "a list": "predict_proba returned shape",
     "text": "returned no array of numbers",
 }

@@ -177,7 +177,7 @@ def write_predictions(
     Raises
     ------
     ValueError
-        If a classifier's name is no file name, or the format is unknown.
+        If a classifier's name is not a file name, or the format is unknown.
     MissingExtraError
         For CSV and Parquet files where pandas or pyarrow is not installed.
 

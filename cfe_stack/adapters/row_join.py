@@ -231,7 +231,7 @@ def _codes(rows: Rows, keys: Sequence[str]) -> np.ndarray:
 
 
 def _no_predictions(table: Table, place: np.ndarray, rows: Rows, aside: set[str]) -> set[str]:
-    """Return the columns that are no predictions, labels that are those of the target among them.
+    """Return the columns that are not predictions, labels that are those of the target among them.
 
     Competitions want predictions under the name of the target, so a column of that name may hold
     them where there is no other.

@@ -159,7 +159,7 @@ def _check_together(arguments: argparse.Namespace) -> None:
         wrong = "give --oof DIR and --target FILE:COLUMN, or folders of NAME.npz"
     elif arguments.reference not in (None, *arguments.contenders):
         wrong = (
-            f"--reference {arguments.reference!r} is no contender; those are "
+            f"--reference {arguments.reference!r} is not a contender; those are "
             f"{', '.join(arguments.contenders)}"
         )
     else:

@@ -203,7 +203,7 @@ def seed(text: str) -> int:
     Raises
     ------
     argparse.ArgumentTypeError
-        If it is no integer from 0 to 2**32 - 1.
+        If it is not an integer from 0 to 2**32 - 1.
 
     Examples
     --------

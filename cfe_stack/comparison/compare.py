@@ -285,7 +285,7 @@ def _reference(reference: str | None, running: Sequence[Contender]) -> str:
     if reference is None:
         return OURS if OURS in names else names[0]
     if reference not in names:
-        raise ValueError(f"reference {reference!r} is no contender; those that run are {names}.")
+        raise ValueError(f"reference {reference!r} is not a contender; those that run are {names}.")
     return reference
 
 

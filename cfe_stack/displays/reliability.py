@@ -162,7 +162,7 @@ class ReliabilityDisplay(Display):
         Raises
         ------
         ValueError
-            If shapes disagree or a prediction is no probability.
+            If shapes disagree or a prediction is not a probability.
         """
         if isinstance(n_runs, bool) or not isinstance(n_runs, int) or n_runs < 1:
             raise ValueError(f"n_runs must be an integer >= 1, got {n_runs!r}.")
