@@ -104,7 +104,7 @@ print(f"mean of the models {log_loss(truth, mean):.4f}")
 
 # %%
 # Weights of the models, with the range of refits to rows drawn again, and who predicts like whom.
-# ``write_report(folder / "report.html", blended)`` puts these and more on one page.
+# ``write_report(blended, folder / "report.html")`` puts these and more on one page.
 
 import matplotlib.pyplot as plt  # noqa: E402
 

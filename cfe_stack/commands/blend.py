@@ -134,6 +134,6 @@ def _blend(arguments: argparse.Namespace) -> None:
     print(f"\n{test.n_instances} predictions are in {arguments.out}.")
     if arguments.report:
         write_report(
-            arguments.report, blended, random_state=arguments.seed, progress=arguments.progress
+            blended, arguments.report, random_state=arguments.seed, progress=arguments.progress
         )
         print(f"The report is in {arguments.report}.")
