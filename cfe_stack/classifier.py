@@ -327,7 +327,8 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
         """
-        return self._predictor.scores(self._new_data(X))
+        data = self._new_data(X)
+        return self._predictor.scores(data)
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Return calibrated probabilities, of shape (n_samples, n_classes).
@@ -393,7 +394,7 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         Returns
         -------
         ndarray of shape (n_samples, n_classifiers) or (n_samples, n_classes, n_classifiers)
-            Contributions to :meth:`decision_function`; the intercept is shared out in equal parts,
-            so that they sum to it over the base learners.
+            Parts of :meth:`decision_function`, each with an equal share of the intercept.
         """
-        return self._predictor.contributions(self._new_data(X))
+        data = self._new_data(X)
+        return self._predictor.contributions(data)
