@@ -101,11 +101,21 @@ def expected_calibration_error(
     .. [1] C. Guo, G. Pleiss, Y. Sun, K. Weinberger, "On Calibration of Modern Neural Networks",
        ICML 2017, equation 3.
     """
-    confidence = proba.max(axis=1)
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    mass = np.ones(len(codes)) if weights is None else weights
-    gap = np.bincount(bins, mass * (confidence - (proba.argmax(axis=1) == codes)))
-    return float(np.abs(gap).sum() / mass.sum())
+    return gap_over_bins(proba.max(axis=1), proba.argmax(axis=1) == codes, weights)
+
+
+def gap_over_bins(p: np.ndarray, happened: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the mean gap between probabilities and frequencies over ten bins of equal width.
+
+    Parameters
+    ----------
+    p : ndarray of shape (n,)
+    happened : ndarray of shape (n,)
+    weights : ndarray of shape (n,), default=None
+    """
+    bins = np.minimum((p * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    mass = np.ones(len(p)) if weights is None else weights
+    return float(np.abs(np.bincount(bins, mass * (p - happened))).sum() / mass.sum())
 
 
 def roc_auc(codes: np.ndarray, proba: np.ndarray, weights: np.ndarray | None = None) -> float:

@@ -140,12 +140,11 @@ class Predictor:
         return scores
 
     def _block_scores(self, block: Block) -> np.ndarray:
-        if block.is_complete:
-            if self._complete_rows is not None:
-                return self._complete_rows.scores(block.R)
-            return self.aggregator.scores(FoldedIn.of_block(block, self.model).gated(self.gates))
+        if block.is_complete and self._complete_rows is not None:
+            return self._complete_rows.scores(block.R)
         scores = self.aggregator.scores(FoldedIn.of_block(block, self.model).gated(self.gates))
-        scores[~block.observed.any(axis=0)] = prior_scores(self.prior)
+        if not block.is_complete:
+            scores[~block.observed.any(axis=0)] = prior_scores(self.prior)
         return scores
 
     def __getstate__(self) -> dict[str, Any]:

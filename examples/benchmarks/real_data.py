@@ -25,7 +25,7 @@ from cfe_stack.comparison.contenders import CONTENDERS, OURS
 from cfe_stack.comparison.page import text_table
 from cfe_stack.comparison.problems import StoredProblem
 from cfe_stack.comparison.result import EnsembleComparison
-from cfe_stack.metrics import CALIBRATION_BINS, PROBABILITY_CLIP, Metric
+from cfe_stack.metrics import PROBABILITY_CLIP, Metric, gap_over_bins
 
 REFERENCE = "auto"
 NAMES = {(REFERENCE if name == OURS else name): name for name in CONTENDERS}
@@ -55,9 +55,7 @@ def calibration_error_of_class_1(
     codes: np.ndarray, proba: np.ndarray, weights: np.ndarray | None
 ) -> float:
     """Mean gap between P(class 1) and its frequency, over bins of equal width."""
-    p = proba[:, 1]
-    bins = np.minimum((p * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    return float(np.abs(np.bincount(bins, p - codes)).sum() / len(p))
+    return gap_over_bins(proba[:, 1], codes, weights)
 
 
 OWN_METRICS = {
