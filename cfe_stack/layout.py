@@ -217,7 +217,7 @@ def resolve_layout(
             raise ValueError(
                 f"layout={layout!r} needs {size} column(s) per base learner"
                 + ("" if n_classifiers is None else f" and n_classifiers={n_classifiers}")
-                + f", but there are {p} columns for {n_classes} classes. Columns that are no "
+                + f", but there are {p} columns for {n_classes} classes. Columns that are not "
                 "predictions need n_classifiers and passthrough='after' or 'before'.\n"
                 + describe_layouts()
             )
