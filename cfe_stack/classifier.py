@@ -1,5 +1,7 @@
 """CFEnsembleClassifier: columns of stacked meta-features in, calibrated probabilities out."""
 
+from __future__ import annotations
+
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -28,55 +30,58 @@ from cfe_stack.trainers.factory import HANDED_ON, make_trainer
 from cfe_stack.trainers.parameters import check_flag, check_real, check_seed
 from cfe_stack.training_rows import TrainingRows
 
-OPTIONAL_ATTRIBUTES = frozenset(
-    "gate_ calibration_ cv_scores_ cv_logits_ transductive_proba_".split()
-)
+OPTIONAL = frozenset("gate_ calibration_ cv_scores_ cv_logits_ transductive_proba_".split())
 
 
 class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin, BaseEstimator):
     r"""Combine the predictions of base learners by collaborative filtering.
 
-    A final estimator for stacks, in the place of ``LogisticRegression()``: it takes the columns of
-    out-of-fold predictions and returns calibrated probabilities. The predictions are an ensemble
-    matrix (classifiers × instances) that is factorised without labels; missing cells are completed
-    from the factors, and an opinion pool on the completed log-odds predicts.
+    A final estimator for stacks, in the place of ``LogisticRegression()``: it takes columns of
+    out-of-fold predictions and returns calibrated probabilities. The predictions are factorised
+    without labels, missing ones are completed, and an opinion pool on their log-odds predicts.
 
     Parameters
     ----------
     trainer : {"als", "pytorch"} or trainer, default="als"
-        Who learns the factors: alternating least squares, or joint descent with PyTorch. A trainer
-        object is cloned and used as it is set.
+        What learns the factors: alternating least squares, or joint descent with PyTorch. A trainer
+        object is cloned and keeps its own settings; those given here are not handed to it.
     aggregator : str, default="auto"
         Pools of log-odds: ``"auto"`` combines ``"log_pool"``, ``"gated_pool"`` and
         ``"signed_pool"``. Pools of probabilities: ``"linear_pool"``, ``"greedy_selection"``, and
         ``"mean"``, the plain average. ``"weighted"``: the sources' logistic unit on the
         reconstruction, solved to convergence. All but the average are recalibrated.
     latent_dim : int, default=None
-        Number of factors. None: 3, or one less than the classes where that is more.
-    rho, lambda_reg, link, confidence
-        Handed to the trainer, which explains them.
+        Number of factors. None: 3, or one less than the number of classes if that is more.
+    rho : float, default=0.5
+        Share of reconstruction in the objective; with ``"als"`` it only says when to stop.
+    lambda_reg : float, default=1.0
+        Ridge on the factors.
+    link : {"logit", "identity"}, default="logit"
+        Factorise log-odds, or probabilities.
+    confidence : {"uniform", "certainty", "calibration", "adaptive"}, default="uniform"
+        Weight of a cell in the factorisation.
     class_weight : dict, "balanced" or None, default=None
-        Weighs the loss in training, and the classes in `predict`: the class of largest weight ×
-        probability wins. Probabilities are recalibrated and stay those of the data.
+        Weighs the loss in training, and the classes in `predict`, which takes the class of largest
+        weight × probability. Probabilities are recalibrated.
     focal_gamma : float, default=0.0
         Focusing parameter of the focal loss in training; probabilities are recalibrated.
     focal_delta : float, default=None
         Smoothing constant; None means 1e-3 for 0 < gamma < 1 and 0 otherwise.
     focal_alpha : float, default=None
-        Class factor of the positive class in the focal loss.
+        Weight α of the positive class, 1 − α of the other, in the focal loss.
     layout : str, default="auto"
         What the columns are; see :data:`cfe_stack.layout.LAYOUTS`.
     n_classifiers : int, default=None
         Number of base learners, where the columns alone do not tell.
     passthrough : {None, "after", "before"}, default=None
-        Where columns stand that are no predictions (they are not used): after them as in
-        scikit-learn, before them as in mlxtend. None looks for them.
+        Where columns are that are not predictions (they are not used): after them as in
+        scikit-learn, or before them as in mlxtend. None looks for them.
     cv : int, splitter or list of (train, test), default=5
         Inner folds in which strengths and the second level are chosen. A number gives stratified
         folds, repeated where rows are few, or folds that keep the groups given to `fit` together.
     scoring : str or callable, default=None
-        What the strengths of pools are chosen by: the scorer's best instead of an average by
-        log-loss. Pools are combined and calibrated by log-loss in any case.
+        Scorer of scikit-learn that picks the strengths of pools; None averages them by log-loss.
+        Pools are combined and calibrated by log-loss in any case.
     missing_label : object, default="auto"
         Label of rows whose class is unknown. ``"auto"``: NaN or None, and −1 beside integer codes
         0 … K−1 (with a warning). None: every value is a class.
@@ -87,7 +92,7 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
     progress : bool, default=False
         Show a progress bar over the inner folds in a terminal (needs tqdm).
     random_state : int, RandomState or None, default=None
-        For trainers that draw; ALS starts from principal axes here and draws nothing.
+        Seed of the PyTorch trainer; ``"als"`` starts from principal axes and draws nothing.
 
     Attributes
     ----------
@@ -100,8 +105,8 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
     n_iter_ : int
         Sweeps or epochs of the trainer.
     weights_ : ndarray of shape (n_classifiers,)
-        Weight of every base learner: of its calibrated log-odds, of its probability in a linear
-        pool and the mean, of its reconstruction in the weighted aggregator.
+        Weight of every base learner's calibrated log-odds; with ``"mean"`` and linear pools of its
+        probability, with ``"weighted"`` of its reconstruction.
     intercept_ : ndarray of shape (1,) or (n_classes,)
     gate_ : ndarray of shape (n_gates, n_classifiers)
         Change of the weights per unit of each gate; only with pools of log-odds.
@@ -122,13 +127,16 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
     Warns
     -----
     LayoutWarning, MissingPredictionsWarning
-        If the automatic layout had to assume something; if a base learner or an instance has no
-        prediction at all.
+        If the layout is partly assumed; if a base learner or a row has no prediction at all.
 
     Notes
     -----
     Everything the prediction uses is computed without labels, by the same fold-in, in training and
     in prediction. Multilabel targets are not supported.
+
+    See Also
+    --------
+    CFEStackingClassifier : A whole stack, base learners included.
 
     References
     ----------
@@ -225,7 +233,7 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
             Rows of one group stay in one inner fold.
         """
         loss, aggregator = self._check_parameters()
-        for name in OPTIONAL_ATTRIBUTES & vars(self).keys():
+        for name in OPTIONAL & vars(self).keys():
             delattr(self, name)
         rows = TrainingRows.check(
             self,
@@ -386,8 +394,7 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         Returns
         -------
         ndarray of shape (n_samples, n_classifiers) or (n_samples, n_classes, n_classifiers)
-            Contributions to :meth:`decision_function`; the intercept is shared out in equal parts,
-            so that they sum to it over the base learners.
+            Parts of :meth:`decision_function`, each with an equal share of the intercept.
         """
         data = self._new_data(X)
         return self._predictor.contributions(data)

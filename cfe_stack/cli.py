@@ -127,7 +127,7 @@ def _add_demo(commands: Any) -> None:
         commands,
         "demo",
         _demo,
-        help="compare CF-Ensemble with what people use today, on real data",
+        help="compare CF-Ensemble with common ensembles, on real data",
         description=DEMO_DESCRIPTION,
         epilog=DEMO_EPILOG,
     )

@@ -12,7 +12,7 @@ from cfe_stack.score_calibration import ScoreCalibrator, cross_fitted
 
 @dataclass(frozen=True, eq=False)
 class ColumnReader:
-    """A layout, and the calibrators of base learners whose columns are no probabilities.
+    """A layout, and the calibrators of base learners whose columns are not probabilities.
 
     Parameters
     ----------

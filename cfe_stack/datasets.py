@@ -1,5 +1,7 @@
 """Synthetic ensemble data with known truth, and the small real data of the demo."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Literal
 

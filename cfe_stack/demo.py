@@ -148,7 +148,7 @@ def run_demo(
     n_jobs : int, default=None
         Number of folds that run side by side, -1 for all cores.
     progress : bool, default=True
-        Show a progress bar on stderr. There is none where stderr is no terminal or tqdm is not
+        Show a progress bar on stderr. There is none where stderr is not a terminal or tqdm is not
         installed.
 
     Returns

@@ -194,7 +194,6 @@ class EnsembleData:
         Parameters
         ----------
         rows : slice or ndarray of int
-
             Of a memory map, nothing else is read.
         start : int, default=0
 

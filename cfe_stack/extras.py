@@ -106,7 +106,7 @@ def progress_bar(
 ) -> Iterable[Item]:
     """Return `items`, with a progress bar on stderr while they are gone through.
 
-    There is no bar where `progress` is off, where stderr is no terminal, or where tqdm is not
+    There is no bar where `progress` is off, where stderr is not a terminal, or where tqdm is not
     installed: nobody needs it for the result. Within `bars_shown_by` it is shown in another way.
 
     Parameters
@@ -137,5 +137,5 @@ def progress_bar(
         from tqdm import tqdm
     except ImportError:
         return items
-    # disable=None hides the bar where stderr is no terminal
+    # disable=None hides the bar where stderr is not a terminal
     return tqdm(items, total=total, desc=description, unit=unit, leave=False, disable=None)

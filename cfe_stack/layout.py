@@ -26,7 +26,7 @@ LAYOUTS: dict[str, str] = {
     "scores": "any columns; each is turned into probabilities on its own",
 }
 CALIBRATED_KINDS = frozenset({"margins", "ovo", "scores"})
-"""Kinds whose columns are no probabilities: a one-learner logistic regression makes them so."""
+"""Kinds whose columns are not probabilities: a one-learner logistic regression makes them so."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class StackLayout:
 
     @property
     def passthrough(self) -> np.ndarray:
-        """Indices of the columns that are no predictions."""
+        """Indices of the columns that are not predictions."""
         return np.setdiff1d(np.arange(self.n_features), self.columns)
 
     @property
@@ -142,8 +142,8 @@ class StackLayout:
         if np.nanmin(missing, initial=0.0) < -ROW_SUM_TOLERANCE:
             raise ValueError(
                 f"layout={kind!r}: the columns of a base learner sum to "
-                f"{1 - np.nanmin(missing):.6g} in a row, more than 1, so they are no probabilities "
-                "with one class dropped."
+                f"{1 - np.nanmin(missing):.6g} in a row, more than 1, so they are not "
+                "probabilities with one class dropped."
             )
         missing = np.maximum(missing, 0.0)
         if kind in ("class0", "drop_last"):
@@ -188,7 +188,7 @@ def resolve_layout(
         Number of base learners; needed where predictions and passthrough columns cannot be told
         apart by their values.
     passthrough : {None, "after", "before"}, default=None
-        Where columns that are no predictions stand. None looks for them with ``layout="auto"``.
+        Where columns that are not predictions stand. None looks for them with ``layout="auto"``.
     classes : ndarray of shape (n_classes,), default=None
         Labels behind the codes, which columns of predicted labels may hold.
 
@@ -217,7 +217,7 @@ def resolve_layout(
             raise ValueError(
                 f"layout={layout!r} needs {size} column(s) per base learner"
                 + ("" if n_classifiers is None else f" and n_classifiers={n_classifiers}")
-                + f", but there are {p} columns for {n_classes} classes. Columns that are no "
+                + f", but there are {p} columns for {n_classes} classes. Columns that are not "
                 "predictions need n_classifiers and passthrough='after' or 'before'.\n"
                 + describe_layouts()
             )

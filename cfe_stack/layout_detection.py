@@ -276,7 +276,7 @@ def _refuse_broken_blocks(P: np.ndarray, n_classes: int) -> None:
             row, u = np.argwhere(known & (off > ROW_SUM_TOLERANCE))[0]
             raise ValueError(
                 f"The class probabilities of base learner {u} sum to {sums[row, u]:.6g} in row "
-                f"{row}; they must sum to 1 within {ROW_SUM_TOLERANCE}. If these columns are no "
+                f"{row}; they must sum to 1 within {ROW_SUM_TOLERANCE}. If these columns are not "
                 "class probabilities, pass layout='scores'."
             )
     if p % (n_classes - 1) == 0 and n_classes > 2:

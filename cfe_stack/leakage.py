@@ -23,7 +23,7 @@ LARGE_OPTIMISM = 0.1
 
 @dataclass(frozen=True, eq=False)
 class LeakageReport:
-    """What `check_leakage` found.
+    """What `check_leakage` found; prints as its verdict.
 
     Parameters
     ----------
@@ -87,6 +87,9 @@ class LeakageReport:
             return " ".join(["Nothing looks like a leak.", *self.notes])
         n = len(self.problems)
         return " ".join([f"{n} thing{'s' if n > 1 else ''} to look into:", *self.problems])
+
+    def __str__(self) -> str:
+        return self.verdict
 
     def to_frame(self) -> Any:
         """Return `columns` as a pandas data frame.
@@ -157,8 +160,8 @@ def check_leakage(
     >>> made = make_ensemble(5, 300, random_state=0)
     >>> data = EnsembleData(made.R, made.labels, classifier_names=list("abcde"))
     >>> report = check_leakage(data, n_permutations=2, random_state=0, progress=False)
-    >>> report.problems
-    []
+    >>> print(report)
+    Nothing looks like a leak. Without test predictions ...
     """
     if not isinstance(data, EnsembleData):
         raise TypeError(

@@ -25,8 +25,8 @@ MOST_ROWS = 40
 
 
 def write_report(
-    path: str | Path,
     blended: Blend,
+    path: str | Path,
     *,
     title: str = "Blend of predictions",
     n_bootstrap: int = 10,
@@ -37,8 +37,9 @@ def write_report(
 
     Parameters
     ----------
-    path : path
     blended : Blend
+        From :func:`cfe_stack.submission.blend`.
+    path : path
     title : str, default="Blend of predictions"
     n_bootstrap : int, default=10
         Refits for the intervals of the weights, each as long as the fit; 0 leaves them out.
@@ -54,7 +55,11 @@ def write_report(
 
     Notes
     -----
-    The page asks no server for anything. Its scores are those of rows that nobody was fitted on.
+    The page needs no network. Its scores are on rows that no contender was fitted on.
+
+    See Also
+    --------
+    cfe_stack.submission.write_submission : The predictions as CSV.
     """
     weights = _weights(blended, n_bootstrap, random_state, progress)
     sections = [
@@ -136,7 +141,7 @@ def _scores(blended: Blend) -> str:
     return section(
         "Scores",
         paragraph(
-            "Everybody learned on the same folds and is scored on the rows that were held out. The "
+            "All contenders learn on the same folds and are scored on the rows held out. The "
             "last column counts draws of the scored rows, the same draws for all."
         ),
         table(names, rows, reference=OURS),

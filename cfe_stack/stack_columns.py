@@ -94,7 +94,7 @@ def copy_of_final(final: Any) -> Any:
     Raises
     ------
     ValueError
-        If it is no classifier.
+        If it is not a classifier.
     """
     if not (hasattr(final, "__sklearn_tags__") and is_classifier(final)):
         raise ValueError(f"final_estimator must be a classifier, got {final!r}.")

@@ -1,5 +1,7 @@
 """CFEStackingClassifier: base learners, X and y in, calibrated probabilities out."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
@@ -38,7 +40,7 @@ from cfe_stack.stack_metadata import metadata_router, routed_metadata
 def _final_has(method: str) -> Any:
     """Return a check for `available_if`: the final estimator has a method."""
 
-    def check(self: "CFEStackingClassifier") -> bool:
+    def check(self: CFEStackingClassifier) -> bool:
         final = getattr(self, "final_estimator_", self.final_estimator)
         # hasattr would hide why a method is missing
         getattr(CFEnsembleClassifier() if final is None else final, method)
@@ -50,10 +52,10 @@ def _final_has(method: str) -> Any:
 class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin, _BaseComposition):
     """Stack base learners, with a final estimator on their out-of-fold predictions.
 
-    What scikit-learn's ``StackingClassifier`` does, on the collection of
-    :func:`cfe_stack.collect_out_of_fold`: any splitter, early stopping inside the folds, stored
-    predictions, learners that fail leave missing cells. With an integer `cv`, k-fold splitters and
-    ``refit="full"`` the final estimator sees what it would see there.
+    Like scikit-learn's ``StackingClassifier``, on top of :func:`cfe_stack.collect_out_of_fold`: any
+    splitter, early stopping inside the folds, stored predictions, and missing cells where a learner
+    fails. With k-fold splits and ``refit="full"`` the final estimator sees the columns that
+    scikit-learn's stack would hand it.
 
     Parameters
     ----------
@@ -65,8 +67,10 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
         Outer folds, as in :func:`cfe_stack.collect_out_of_fold`. A list is handed on to a
         `CFEnsembleClassifier` as its inner folds, if it holds every row out once.
     stack_method : {"auto", "predict_proba", "decision_function", "predict"}, default="auto"
+        What is stacked; ``"auto"`` takes the first of them that a learner has.
     n_jobs : int, default=None
-        Fits at a time × threads per fit.
+        Fits at a time × threads per fit; None is one fit with the threads of the learner, −1 all
+        cores.
     memory : path or FoldCache, default=None
         Directory in which predictions of finished fits are stored.
     refit : {"full", "bag", "both"}, default="full"
@@ -75,8 +79,10 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
     passthrough : bool, default=False
         Append X to the predictions. A `CFEnsembleClassifier` does not use it.
     on_error : {"missing", "raise"}, default="missing"
-        What follows when a learner fails in a fold: missing cells, or the error.
+        What follows when a learner fails in a fold: missing cells and a warning, or the error.
     early_stopping : int or EarlyStopping, default=None
+        Rounds without improvement after which boosters stop, on rows held back from the training
+        rows of the fold.
     time_limit : float, default=None
         Seconds for one fit with its predictions.
     progress : bool, default=True
@@ -116,6 +122,7 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
     See Also
     --------
     CFEnsembleClassifier : The final estimator alone, for other stacks.
+    collect_out_of_fold : The out-of-fold predictions alone.
 
     Examples
     --------

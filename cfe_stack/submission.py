@@ -18,7 +18,7 @@ from cfe_stack.leakage import LeakageReport, check_leakage
 from cfe_stack.metrics import Metric, resolve_metric
 
 CONTENDERS = (OURS, "mean", "best single", "greedy selection", "LogisticRegression")
-"""What the blend is compared with where nothing else is said."""
+"""What the blend is compared with by default."""
 NAMED = 5
 """So many models are named in a line about missing rows."""
 DRAWN_ROWS = 10_000_000
@@ -27,7 +27,7 @@ DRAWN_ROWS = 10_000_000
 
 @dataclass(frozen=True, eq=False)
 class Blend:
-    """A fitted blend, what it predicts for the test rows, and how good it is.
+    """A fitted blend, what it predicts for the test rows, and how good it is; prints as its scores.
 
     Parameters
     ----------
@@ -59,6 +59,9 @@ class Blend:
     held_out: dict[str, np.ndarray]
     leakage: LeakageReport
     notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return format_scores(self)
 
     @property
     def score(self) -> BootstrapScore:
@@ -120,8 +123,12 @@ def blend(
     >>> made = make_ensemble(5, 300, random_state=0)
     >>> data = EnsembleData(made.R[:, :200], made.labels[:200])
     >>> blended = blend(data, EnsembleData(made.R[:, 200:]), contenders=["mean"], progress=False)
-    >>> blended.proba.shape, len(blended.scores)
-    ((100, 2), 2)
+    >>> blended.proba.shape
+    (100, 2)
+    >>> print(blended)
+                  log_loss   95 % interval     the blend is better
+    CF-Ensemble     ...
+    mean            ... of draws
     """
     chosen = resolve_metric(metric)
     leakage = check_leakage(data, test, cv=None)
@@ -190,9 +197,18 @@ def write_submission(
 
     Examples
     --------
-    >>> from cfe_stack.submission import write_submission
-    >>> write_submission.__doc__.splitlines()[0]
-    'Write the predictions for the test rows as CSV.'
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from cfe_stack import EnsembleData
+    >>> from cfe_stack.datasets import make_ensemble
+    >>> from cfe_stack.submission import blend, write_submission
+    >>> made = make_ensemble(5, 300, random_state=0)
+    >>> data = EnsembleData(made.R[:, :200], made.labels[:200])
+    >>> blended = blend(data, EnsembleData(made.R[:, 200:]), contenders=["mean"], progress=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_submission(blended, f"{folder}/submission.csv", target_column="sold")
+    ...     Path(f"{folder}/submission.csv").read_text().splitlines()[0]
+    'id,sold'
     """
     classes = np.asarray(blended.data.classes)
     ids = blended.test.instance_ids

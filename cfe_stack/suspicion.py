@@ -205,9 +205,9 @@ def refuse_suspicious(data: EnsembleData, test: EnsembleData | None = None) -> N
     if found:
         listed = "".join(f"\n  {one.name}: {one.evidence}" for one in found)
         raise SuspiciousPredictionsError(
-            f"{len(found)} of {data.n_classifiers} models look like predictions for rows that they "
-            f"were trained on:{listed}\nUse out-of-fold predictions, or pass allow_suspicious=True "
-            "if you know better."
+            f"In-sample predictions suspected in {len(found)} of {data.n_classifiers} models, for "
+            f"rows that they were trained on:{listed}\nUse out-of-fold predictions, or pass "
+            "allow_suspicious=True if you know better."
         )
 
 

@@ -62,6 +62,11 @@ class TrainingRows:
         """
         labels, known = check_labels(estimator, y, missing_label)
         checked = check_columns(estimator, numeric_labels(X, np.unique(labels[known])), reset=True)
+        if checked.shape[0] != len(labels) == checked.shape[1]:
+            raise ValueError(
+                f"X of shape {checked.shape} has a column for each of the {len(labels)} labels, "
+                "where a row is expected; pass the transpose (of an EnsembleData, R.T)."
+            )
         check_consistent_length(checked, labels)
         weights = _check_sample_weight(
             sample_weight, checked, dtype=np.float64, ensure_non_negative=True

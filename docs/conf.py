@@ -1,4 +1,4 @@
-"""Sphinx settings; build with ``python -m sphinx -W --keep-going docs docs/_build/html``."""
+"""Sphinx settings; build with ``python -m sphinx -W --keep-going -j 2 docs docs/_build/html``."""
 
 import cfe_stack
 
@@ -39,6 +39,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "reference_url": {"cfe_stack": None},
+    "parallel": True,
     "show_memory": False,
     "write_computation_times": False,
 }

@@ -4,7 +4,8 @@ Blend of prediction files, as after a competition
 
 Two folders hold one file for each model: predictions for the training rows, made out-of-fold, and
 predictions for the test rows. Not every model has predicted every row, and the rows stand in any
-order. In the end there is one submission file, and an honest idea of how good it is.
+order. In the end there is one submission file, and an honest idea of how good it is. Needs
+``pip install "cfe-stack[files,plot]"``.
 
 The same from the command line::
 
@@ -103,7 +104,7 @@ print(f"mean of the models {log_loss(truth, mean):.4f}")
 
 # %%
 # Weights of the models, with the range of refits to rows drawn again, and who predicts like whom.
-# ``write_report(folder / "report.html", blended)`` puts these and more on one page.
+# ``write_report(blended, folder / "report.html")`` puts these and more on one page.
 
 import matplotlib.pyplot as plt  # noqa: E402
 

@@ -8,9 +8,8 @@ probabilities, moved by one small gradient step per sweep from equal weights, en
 weights and turns the ranking over.
 
 That is unfinished optimisation rather than a property of the loss. The features are not centred and
-hardly vary, so for a long time the cheapest way to lower the score of everybody, which nine
-negatives in ten ask for, is to lower all weights together. Anything that takes this pull away
-cures it:
+hardly vary, so for a long time the cheapest way to lower all scores, as nine negatives in ten
+demand, is to lower all weights together. Anything that removes this pull cures it:
 
 * class weights: positives and negatives pull equally hard;
 * prior initialisation: the intercept starts where the class frequencies put it;

@@ -9,7 +9,7 @@ precision probabilities do round to 1: the gradient becomes 0 · ∞, which is n
 van Leeuwen et al. ("A Note on the Stability of the Focal Loss", TMLR 2025) add a small constant,
 :math:`(1 - p_t + \\delta)^\\gamma`. ``cfe_stack`` does so as well, with δ = 0.001 for
 :math:`0 < \\gamma < 1`, and besides never forms the probability: it works on margins, the log-odds
-of the true class, where nothing rounds to 1.
+of the true class, where nothing rounds to 1. Needs ``pip install "cfe-stack[torch,plot]"``.
 """
 
 # %%

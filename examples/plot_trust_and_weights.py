@@ -4,8 +4,9 @@ Whom does the ensemble trust, and where?
 
 Seven learners, two of them boosters, on data with one positive in eleven. ``CFEnsembleClassifier``
 takes the place of ``LogisticRegression()`` as the final estimator of a scikit-learn stack. The
-displays then show what came out of it, on rows that nobody was trained on: the ranking, the
-calibration, the weights along the instance factor, and how sure those weights are.
+displays then show the result, on rows that no learner was trained on: the ranking, the
+calibration, the weights along the instance factor, and how sure those weights are. Needs
+``pip install "cfe-stack[boosting,plot]"``.
 """
 
 # %%

@@ -92,6 +92,7 @@ LABELS = [
     (fit(y=np.where(np.arange(60) < 59, NAN, 1.0)), r"y has 1 class\(es\) among its 1 labelled"),
     (fit(y=P[:, 0]), r"Unknown label type: continuous"),
     (fit(y=changed(Y, 0, INF)), r"infinity"),
+    (fit(X=P.T), r"X of shape \(4, 60\) has a column for each of the 60 labels.*the transpose"),
     (fit(y=Y, weights=(Y == 1).astype(float)), r"y has 1 class\(es\).*positive weight"),
     (fit(X=P[:1], y=Y[:1]), r"1 class\(es\)|1 sample"),
     (train(EnsembleData(R3[:, :2], [0, 1])), r"2 instance\(s\), fewer than its 3 classes"),

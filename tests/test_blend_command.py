@@ -171,7 +171,10 @@ def test_in_sample_files_are_refused_until_allowed(tmp_path, capsys):
     leak.to_csv(tmp_path / "oof" / "beta.csv", index=False)
     assert main(arguments(tmp_path)) == 1
     err = capsys.readouterr().err
-    assert "1 of 4 models look like predictions for rows that they were trained on" in err
+    assert (
+        "In-sample predictions suspected in 1 of 4 models, for rows that they were trained on"
+        in err
+    )
     assert "\n  beta: " in err
     assert "--allow-suspicious" in err
     assert main(arguments(tmp_path, allow_suspicious=True)) == 0

@@ -43,7 +43,7 @@ if find_spec("torch"):
 CHECKED = [CFEnsembleClassifier(**SETTINGS[name]) for name in SETTINGS if name != "signed"]
 
 
-# scikit-learn checks with random numbers, which are no predictions: their layout is a guess, and
+# scikit-learn checks with random numbers, which are not predictions: their layout is a guess, and
 # there may be nothing to learn from them
 @pytest.mark.filterwarnings("ignore::cfe_stack.LayoutWarning")
 @pytest.mark.filterwarnings("ignore::cfe_stack.trainers.base.CollapsedAggregatorWarning")

@@ -88,7 +88,10 @@ def test_columns_that_look_in_sample_are_refused_until_allowed(predictions, tmp_
     assert main([*predictions, *QUICK]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert "1 of 5 models look like predictions for rows that they were trained on" in err
+    assert (
+        "In-sample predictions suspected in 1 of 5 models, for rows that they were trained on"
+        in err
+    )
     assert "--allow-suspicious" in err
     assert main([*predictions, *QUICK, "--allow-suspicious"]) == 0
 
@@ -98,7 +101,7 @@ def test_columns_that_look_in_sample_are_refused_until_allowed(predictions, tmp_
     [
         (["--metric", "auc"], 2, "'auc' is unknown"),
         (["--n-jobs", "0"], 2, "'0' is neither a positive integer nor -1"),
-        (["--reference", "median"], 2, "'median' is no contender; those are mean, best single"),
+        (["--reference", "median"], 2, "'median' is not a contender; those are mean, best single"),
         (["--oof", "oof"], 2, "set0.npz and --oof are two kinds of input"),
         (["--html", "nowhere/page.html"], 1, "nowhere/page.html: there is no folder nowhere"),
     ],

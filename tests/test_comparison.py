@@ -213,7 +213,7 @@ def test_fits_of_base_learners_are_kept(tmp_path):
     ("options", "message"),
     [
         ({"on_error": "ignore"}, "on_error must be 'note' or 'raise'"),
-        ({"reference": "median"}, "'median' is no contender; those that run are"),
+        ({"reference": "median"}, "'median' is not a contender; those that run are"),
         ({"metrics": "auc"}, "'auc' is unknown"),
         ({"contenders": ["median"]}, "must be a built-in name"),
         ({"cv": 1}, "cv must be an integer >= 2"),

@@ -75,7 +75,7 @@ def test_a_folder_of_stored_folds(tmp_path, n_classes):
         ({"n_folds": 0}, "lacks oof0, ytr0, test0, yte0"),
         ({"yte0": np.full(30, -1)}, "a.npz holds rows without a label"),
         ({"yte0": np.full(30, np.nan)}, "a.npz holds rows without a label"),
-        ({"yte0": np.full(30, "no")}, "a.npz holds labels that are no class codes"),
+        ({"yte0": np.full(30, "no")}, "a.npz holds labels that are not class codes"),
     ],
 )
 def test_a_file_that_is_something_else_is_named(tmp_path, changes, message):

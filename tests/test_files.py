@@ -140,6 +140,20 @@ def test_whole_numbers_are_the_same_row_however_they_are_written(target):
     np.testing.assert_array_equal(data.R[0], [0.1, np.nan, np.nan, 0.3])
 
 
+def test_predictions_may_be_called_like_the_target_as_in_a_submission(folder, target, tmp_path):
+    """The only column holds predictions, unless it is the labels."""
+    for name, p in P.items():
+        extra = {"fold": [0, 0, 1, 1]} if name == "a" else {}
+        write(folder, f"{name}.csv", {"id": IDS, "sold": p} | extra)
+        write(tmp_path / "test", f"{name}.csv", {"id": [1, 2], "sold": p[:2]})
+    data, test = read_train_and_test(folder, tmp_path / "test", (target, "sold"))
+    np.testing.assert_array_equal(data.R, list(P.values()))
+    np.testing.assert_array_equal(test.R, np.array(list(P.values()))[:, :2])
+    write(folder, "labels.csv", {"id": IDS, "sold": SOLD})
+    with pytest.raises(ValueError, match=r"labels.csv: there is no column of predictions"):
+        read_predictions(folder, (target, "sold"))
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
@@ -147,11 +161,12 @@ def test_whole_numbers_are_the_same_row_however_they_are_written(target):
         ({"p": [0.1, 0.2, 1.5, 0.3]}, r"a.csv, row 3 \(id 13\), column 'p' holds 1.5"),
         ({"p": [0.1, 0.2, 0.3, -np.inf]}, r"a.csv, row 4 \(id 14\), column 'p' holds -inf"),
         ({"p": [10, 20, 50, 30]}, "holds 10; .* Divide percentages by 100"),
-        ({"note": list("abcd")}, "holds 'a'; .* Take out columns that are no predictions"),
+        ({"note": list("abcd")}, "holds 'a'; .* Take out columns that are not predictions"),
         ({"id": [11, 12, 11, 14]}, r"a.csv, row 3 \(id 11\) repeats the 'id' of row 1"),
         ({"id": [11, np.nan, 13, 14]}, r"a.csv, row 2: the 'id' is empty"),
         ({"id": [11, 12, 13, 99]}, r"a.csv, row 4 \(id 99\) is not among the rows of .*train.csv"),
         ({"sold": ["no", "yes", "no", "no"]}, r"row 3 \(id 13\), column 'sold' holds 'no', but"),
+        ({"sold": P["b"]}, r"column 'sold' holds 0.2, .* If the column holds predictions, give it"),
         ({"row_id": [1, 2, 3, 4]}, r"\['id', 'row_id'\] could all be the id column"),
     ],
 )
@@ -327,7 +342,7 @@ def test_in_sample_files_are_refused_with_the_evidence(honest_and_not):
     with pytest.raises(SuspiciousPredictionsError) as caught:
         read_train_and_test(mixed, test, y)
     message = str(caught.value)
-    assert message.startswith("1 of 4 models look like predictions for rows that they were trained")
+    assert message.startswith("In-sample predictions suspected in 1 of 4 models, for rows")
     assert "\n  forest: its predictions have a mean entropy of 0." in message
     assert "allow_suspicious=True" in message
     data, _ = read_train_and_test(mixed, test, y, allow_suspicious=True)

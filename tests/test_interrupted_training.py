@@ -92,6 +92,8 @@ def command(script, *arguments):
 
 def begun(script, *arguments, **options):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # jobs in the background of a shell begin without the signal
+    options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(command(script, *arguments), **pipes, **options)
 
 

@@ -290,7 +290,7 @@ SEVERAL = stacked(4, 60, 3)
         (
             SIMPLE,
             {"layout": "class1", "n_classifiers": 7, "passthrough": "before"},
-            "no predictions need n_classifiers and passthrough='after' or 'before'.\n  'auto'",
+            "not predictions need n_classifiers and passthrough='after' or 'before'.\n  'auto'",
         ),
         ((SEVERAL[0][:, 1:], SEVERAL[1]), {"layout": "blocks"}, r"base learner, but there are 11"),
         ((SIMPLE[0][:, :0], SIMPLE[1]), {"layout": "class1"}, "there are 0 columns"),

@@ -153,7 +153,7 @@ def test_columns_are_aligned_by_label_not_by_position():
         (["a", "b"], np.eye(2), "predict_proba", "classes_ is .*'b'"),
         (["a", "c"], np.ones((3, 2)), "predict_proba", r"shape \(3, 2\); \(2, 2\)"),
         (["a", "c"], np.ones((2, 2)), "predict_proba", "must sum to 1"),
-        (["a", "c"], np.array([[2.0, -1.0]] * 2), "predict_proba", "are no class probabilities"),
+        (["a", "c"], np.array([[2.0, -1.0]] * 2), "predict_proba", "are not class probabilities"),
         (None, np.array(["a", "z"]), "predict", "'z', which is none of"),
         (None, np.array(["a"]), "predict", r"shape \(1,\) for 2 rows"),
     ],

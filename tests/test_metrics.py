@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import (
     average_precision_score,
-    brier_score_loss,
     f1_score,
     make_scorer,
+    mean_squared_error,
     roc_auc_score,
 )
 from sklearn.metrics import log_loss as sklearn_log_loss
@@ -28,7 +28,7 @@ def test_metrics_are_those_of_scikit_learn(n_classes):
     for w in (None, weights):
         expected = {
             "log_loss": sklearn_log_loss(codes, proba, sample_weight=w),
-            "brier": brier_score_loss(codes, score, sample_weight=w),
+            "brier": mean_squared_error(truth, score, sample_weight=w) * score[0].size,
             "roc_auc": roc_auc_score(truth, score, sample_weight=w),
             "pr_auc": average_precision_score(truth, score, sample_weight=w),
         }

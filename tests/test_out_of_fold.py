@@ -8,6 +8,7 @@ from joblib import parallel_config
 from optional_packages import pandas as pd
 from scipy import sparse
 from sklearn.datasets import load_iris, make_classification
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression, Perceptron, Ridge
 from sklearn.metrics import log_loss
 from sklearn.model_selection import (
@@ -206,7 +207,7 @@ FAILURES = {
     "raises": "ArithmeticError: it cannot be done",
     "one column too many": r"predict_proba returned shape \(30, 4\); \(30, 3\) were expected",
     "NaN in one row": "not finite in 1 of 30 held-out rows",
-    "sums to 2": "which are no class probabilities",
+    "sums to 2": "which are not class probabilities",
     "a list": "predict_proba returned shape",
     "text": "returned no array of numbers",
 }
@@ -371,6 +372,7 @@ BAD = {
     "memory": ({"memory": 3}, ValueError, "None, the path of a directory or a FoldCache, got 3"),
     "regressor": ({"estimators": [("a", Ridge())]}, TypeError, "'a' is the regressor Ridge"),
     "no pairs": ({"estimators": GaussianNB()}, TypeError, "must be a list of"),
+    "no names": ({"estimators": [ExtraTreesClassifier()]}, TypeError, "got list without names"),
 }
 
 

@@ -31,7 +31,7 @@ FEATURES = {
 }
 # what may be refused, in the words of the error
 DOCUMENTED = (
-    "a classifier needs two", "greater than the number of", "Sparse data was passed",
+    "a classifier needs two", "greater than the number of", "need dense rows",
     "No learner has any out-of-fold prediction", "has an out-of-fold prediction to learn from",
 )  # fmt: skip
 

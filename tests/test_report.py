@@ -39,7 +39,7 @@ def blended():
 @pytest.fixture(scope="module")
 def page(blended, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
-    write_report(path, blended, n_bootstrap=2, progress=False)
+    write_report(blended, path, n_bootstrap=2, progress=False)
     return path
 
 
@@ -76,7 +76,7 @@ def test_several_classes_without_gaps(tmp_path):
     found = blend(
         data, EnsembleData(source.R[:, 150:]), contenders=["mean"], n_draws=50, progress=False
     )
-    write_report(tmp_path / "r.html", found, title="Three & more", n_bootstrap=0)
+    write_report(found, tmp_path / "r.html", title="Three & more", n_bootstrap=0)
     text = (tmp_path / "r.html").read_text("utf-8")
     assert "<h1>Three &amp; more</h1>" in text
     assert "Every model has predicted every row." in text

@@ -119,6 +119,7 @@ def test_a_vote_without_probabilities_is_noted():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"X": np.ones((9, 1)), "y": [0, 1, 0] * 3}, "X and y need something to fit"),
         ({"stacks": {"a": GaussianNB()}}, "stacks are fitted to features: pass X and y"),
         ({"stacks": {"a": GaussianNB()}, "X": [[1.0]] * 9}, "need X and y"),
         ({"stacks": {"mean": GaussianNB()}, "data": LEARNERS}, r"share names: \['mean'\]"),

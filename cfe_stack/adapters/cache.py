@@ -6,6 +6,7 @@ directory; a damaged entry is recognised by its checksum.
 """
 
 import hashlib
+import io
 import json
 import os
 import time
@@ -125,15 +126,12 @@ class FoldCache:
         path = self.path(address)
         path.parent.mkdir(parents=True, exist_ok=True)
         scores, text = np.ascontiguousarray(entry.scores), json.dumps(dict(entry.details))
+        packed, checksum = io.BytesIO(), _checksum(address, scores, text)
+        np.savez(packed, scores=scores, details=np.array(text), checksum=np.array(checksum))
         partial = path.with_name(f"{address}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
         try:
             with open(partial, "xb") as file:
-                np.savez(
-                    file,
-                    scores=scores,
-                    details=np.array(text),
-                    checksum=np.array(_checksum(address, scores, text)),
-                )
+                file.write(packed.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)

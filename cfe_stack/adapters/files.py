@@ -1,5 +1,7 @@
 """Finished predictions — arrays, data frames, folders of files — and the ensemble matrix."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ def read_predictions(
         for each model (wide); a list of files; or a mapping of model names to files, data frames
         or arrays. Files are CSV, TSV, Parquet, NPY or NPZ.
     target : str, (file or data frame, str), array-like of shape (n_instances,) or None
-        Where the labels stand: a column beside the predictions; a column of another table with the
+        Where the labels are: a column beside the predictions; a column of another table with the
         same row ids, which also fixes the rows and their order; or the labels themselves, for
         predictions without row ids.
     id_column : str, default=None
@@ -68,8 +70,8 @@ def read_predictions(
 
     Notes
     -----
-    One prediction column is P(class 1) of two classes. Several are matched to the classes by their
-    names: the class itself or anything that ends in it, as in ``proba_yes``.
+    One prediction column, whatever its name, is P(class 1) of two classes. Several are matched to
+    the classes by their names: the class itself or anything that ends in it, as in ``proba_yes``.
 
     Examples
     --------
@@ -175,7 +177,7 @@ def write_predictions(
     Raises
     ------
     ValueError
-        If a classifier's name is no file name, or the format is unknown.
+        If a classifier's name is not a file name, or the format is unknown.
     MissingExtraError
         For CSV and Parquet files where pandas or pyarrow is not installed.
 

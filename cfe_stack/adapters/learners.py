@@ -25,7 +25,7 @@ HALF_PRECISION = 0.02
 
 
 class UnusableOutputError(ValueError):
-    """A learner returned something that is no prediction of the rows it was given."""
+    """A learner returned something that is not a prediction of the rows it was given."""
 
 
 def package_of(estimator: Any) -> str:
@@ -326,8 +326,8 @@ def _scattered(output: np.ndarray, n: int, columns: np.ndarray, n_classes: int) 
     if outside.any() or off.any():
         row = present[outside.any(axis=1) | off][0]
         raise UnusableOutputError(
-            f"predict_proba returned {np.round(row, 6).tolist()} in a row, which are no class "
-            f"probabilities (they must sum to 1 within {ROW_SUM_TOLERANCE})"
+            f"predict_proba returned {np.round(row, 6).tolist()} in a row, which are not "
+            f"class probabilities (they must sum to 1 within {ROW_SUM_TOLERANCE})"
         )
     return proba
 
@@ -369,10 +369,12 @@ def check_estimators(estimators: Any) -> list[tuple[str, Any]]:
     pairs = list(estimators.items()) if isinstance(estimators, Mapping) else estimators
     try:
         named = [(str(name), learner) for name, learner in pairs]
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
+        # AttributeError: an ensemble that is not fitted cannot be unpacked
         raise TypeError(
-            "estimators must be a list of (name, estimator) pairs or a dictionary, got "
-            f"{type(estimators).__name__}."
+            "estimators must be a list of (name, estimator) pairs or a dictionary of estimators by "
+            "name, as in [('forest', RandomForestClassifier()), ('bayes', GaussianNB())]; got "
+            f"{type(estimators).__name__} without names."
         ) from error
     named = [(name, e) for name, e in named if not (isinstance(e, str) and e == "drop")]
     names = [name for name, _ in named]

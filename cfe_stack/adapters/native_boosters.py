@@ -1,5 +1,7 @@
 """Parameter dictionaries of ``xgboost.train`` and ``lightgbm.train``, and boosters, as learners."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 

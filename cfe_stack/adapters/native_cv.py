@@ -1,5 +1,7 @@
 """Finished runs of ``xgboost.cv`` and ``lightgbm.cv``: what their boosters predict out of fold."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any
 

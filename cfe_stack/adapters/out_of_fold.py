@@ -1,5 +1,7 @@
 """collect_out_of_fold: base learners, X and y in, the ensemble matrix out."""
 
+from __future__ import annotations
+
 import os
 import warnings
 from collections.abc import Mapping, Sequence

@@ -27,7 +27,7 @@ def find_models(
     classes : sequence of str
         Keys of the classes, in order.
     aside : collection of column names
-        Columns that are no predictions.
+        Columns that are not predictions.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def find_models(
     Raises
     ------
     ValueError
-        If columns cannot be matched to classes, or a value is no probability.
+        If columns cannot be matched to classes, or a value is not a probability.
     """
     columns = [c for c in table.columns if c not in aside and c != table.id_column]
     if not columns:
@@ -53,8 +53,8 @@ def find_models(
     if len(classes) > 2:
         raise ValueError(
             f"{table.source}: columns {columns[:10]} do not match the {_class_names(classes)}. "
-            "Every model needs one column for each class, named after it. If those are no classes, "
-            "the target is another column."
+            "Every model needs one column for each class, named after it. If these are not the "
+            "classes, the target is another column."
         )
     if len(columns) == 1 and key(columns[0]) == classes[0] and isinstance(columns[0], str):
         raise ValueError(
@@ -116,8 +116,8 @@ def _checked(table: Table, column: Column) -> np.ndarray:
         raise ValueError(
             f"{table.place(row, column)} holds {p[row]:.6g}; allowed are probabilities in [0, 1], "
             "and empty cells for missing predictions. Divide percentages by 100, turn margins into "
-            "probabilities, take out what is no prediction; if this is the id column, name it with "
-            "id_column (--id)."
+            "probabilities, take out what is not a prediction; if this is the id column, name it "
+            "with id_column (--id)."
         )
     return p
 

@@ -5,6 +5,8 @@ rows at hand: if the model predicts them as well as that copy does, and much bet
 that did not see them, then it has seen them too.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

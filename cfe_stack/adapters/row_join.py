@@ -177,10 +177,10 @@ def assemble(
     folds: dict[str, tuple[Table, np.ndarray]] = {}
     for name, table in tables.items():
         place = rows.positions(table)
-        _check_labels(table, place, rows)
         if fold_column in table.columns:
             folds[name] = table, place
-        for model, p in find_models(table, name, keys, aside).items():
+        unpredicted = _no_predictions(table, place, rows, aside)
+        for model, p in find_models(table, name, keys, unpredicted).items():
             label = model if model not in columns else f"{name}.{model}"
             if label in columns:
                 raise ValueError(f"{table.source}: there are two models called {label!r}.")
@@ -231,17 +231,27 @@ def _codes(rows: Rows, keys: Sequence[str]) -> np.ndarray:
     return codes
 
 
-def _check_labels(table: Table, place: np.ndarray, rows: Rows) -> None:
-    """Raise ValueError if labels beside predictions are not those of the target."""
-    if rows.target_column not in table.columns or rows.labels is None:
-        return
-    beside = _labels(table, rows.target_column)
-    for row, (label, true) in enumerate(zip(beside, rows.labels[place], strict=True)):
-        if label is not None and true is not None and key(label) != key(true):
-            raise ValueError(
-                f"{table.place(row, rows.target_column)} holds {label!r}, but {rows.source} says "
-                f"{true!r}. Are the rows in another order?"
-            )
+def _no_predictions(table: Table, place: np.ndarray, rows: Rows, aside: set[str]) -> set[str]:
+    """Return the columns that are not predictions, labels that are those of the target among them.
+
+    Competitions want predictions under the name of the target, so a column of that name may hold
+    them where there is no other.
+    """
+    column = rows.target_column
+    if column not in table.columns or rows.labels is None:
+        return aside
+    for row, (label, true) in enumerate(
+        zip(_labels(table, column), rows.labels[place], strict=True)
+    ):
+        if label is None or true is None or key(label) == key(true):
+            continue
+        if set(table.columns) <= aside | {table.id_column}:
+            return aside - {column}
+        raise ValueError(
+            f"{table.place(row, column)} holds {label!r}, but {rows.source} says {true!r}. Are the "
+            "rows in another order? If the column holds predictions, give it another name."
+        )
+    return aside
 
 
 def _check_folds(folds: Sequence[tuple[Table, np.ndarray]], rows: Rows, column: str | None) -> None:

@@ -71,7 +71,7 @@ class Table:
             except (TypeError, ValueError):
                 raise ValueError(
                     f"{self.place(row, column)} holds {value!r}; allowed are numbers, and empty "
-                    "cells for missing predictions. Take out columns that are no predictions."
+                    "cells for missing predictions. Take out columns that are not predictions."
                 ) from None
         return numbers
 
@@ -99,7 +99,7 @@ def read_table(source: Any, name: str, id_column: str | None = None) -> Table:
         A CSV, TSV, Parquet, NPY or NPZ file; a pandas or polars data frame; a mapping of column
         names to arrays; an array (n,) or (n, k), whose columns have no names.
     name : str
-        What to call it in messages where it is no file.
+        What to call it in messages where it is not a file.
     id_column : str, default=None
         Column that identifies a row. None takes the one that is called id, row_id, index or key,
         in upper or lower case, and positions where there is none. An index beside is left out.

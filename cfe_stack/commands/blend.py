@@ -30,9 +30,9 @@ trust on which row, and write calibrated predictions for the test rows.
   2,0.07            8002,0.88          2,1.1,0
 
 Every model has a file of the same name in both folders: CSV, TSV, Parquet, NPY or NPZ, with an
-id column and either one column, P(class 1), or one column for each class, named after it
+id column and either one column of any name, P(class 1), or one for each class, named after it
 (p_yes, p_no). A folder may also hold one wide table with a column for each model. Rows are
-joined by id; rows that a model has not predicted are missing cells, and that is fine.
+joined by id. A model need not predict every row; what is missing is completed.
 
 Out-of-fold means: no model has seen the row that it predicts. Columns that look as if it had
 are refused, with the evidence.
@@ -42,7 +42,7 @@ EPILOG = f"""\
 what is printed:
   stdout   scores of the blend and of simpler ways, by cross-validation over the out-of-fold
            rows, with 95 % intervals over rows; and what was written
-  stderr   what was read, progress, warnings, mistakes (file, row, column)
+  stderr   what was read, progress, warnings, errors (file, row, column)
 
 {EXIT_CODES}
 examples:
@@ -134,6 +134,6 @@ def _blend(arguments: argparse.Namespace) -> None:
     print(f"\n{test.n_instances} predictions are in {arguments.out}.")
     if arguments.report:
         write_report(
-            arguments.report, blended, random_state=arguments.seed, progress=arguments.progress
+            blended, arguments.report, random_state=arguments.seed, progress=arguments.progress
         )
         print(f"The report is in {arguments.report}.")

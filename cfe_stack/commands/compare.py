@@ -23,7 +23,7 @@ from cfe_stack.comparison.contenders import CONTENDERS, USUAL
 DESCRIPTION = """\
 Compare ways to combine predictions on the same held-out rows: best single, averages,
 greedy selection, hill climbing, stacking, and CF-Ensemble. Prints a table with ranks and
-tests, and what they allow to say.
+tests, and a verdict.
 
 Give the out-of-fold predictions of one data set, as for `cfe-stack blend`:
 
@@ -38,12 +38,14 @@ or (rows, learners, classes), their class codes ytr0, …, and the held-out test
 """
 
 EPILOG = f"""\
-contenders:
-{chr(10).join(f"  {name}" for name in CONTENDERS)}
+contenders, by default:
+{chr(10).join(f"  {name}" for name in USUAL)}
+and on request, variants of CF-Ensemble and others:
+{chr(10).join(f"  {name}" for name in CONTENDERS if name not in USUAL)}
 
 what is printed:
   stdout   the table, ranks and tests, and the verdict
-  stderr   what was read, progress, warnings, mistakes (file, row, column)
+  stderr   what was read, progress, warnings, errors (file, row, column)
 
 {EXIT_CODES}
 examples:
@@ -81,7 +83,10 @@ def add_compare_parser(commands: Any) -> None:
     files.add_argument("--html", type=Path, metavar="FILE", help="also write one HTML page")
     files.add_argument("--csv", type=Path, metavar="FILE", help="also write the tidy table")
     files.add_argument(
-        "--memory", type=Path, metavar="DIR", help="keep results of folds here, to go on later"
+        "--memory",
+        type=Path,
+        metavar="DIR",
+        help="keep results of finished folds here, to resume an interrupted run",
     )
     command.add_argument(
         "--contenders",
@@ -89,12 +94,12 @@ def add_compare_parser(commands: Any) -> None:
         default=list(USUAL),
         choices=list(CONTENDERS),
         metavar="NAME",
-        help="who takes part (default: all that people use, see below)",
+        help="who takes part (default: see below)",
     )
     command.add_argument(
         "--reference",
         metavar="NAME",
-        help="whom the others are tested against (default: CF-Ensemble)",
+        help="the one that the others are tested against (default: CF-Ensemble)",
     )
     add_metric_option(command, purpose="what ranks and tests are about")
     add_running_options(command, seeds="the outer folds of --oof; matrices bring theirs")
@@ -154,7 +159,7 @@ def _check_together(arguments: argparse.Namespace) -> None:
         wrong = "give --oof DIR and --target FILE:COLUMN, or folders of NAME.npz"
     elif arguments.reference not in (None, *arguments.contenders):
         wrong = (
-            f"--reference {arguments.reference!r} is no contender; those are "
+            f"--reference {arguments.reference!r} is not a contender; those are "
             f"{', '.join(arguments.contenders)}"
         )
     else:

@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, options, and one line on stderr for every mistake."""
+"""What the commands share: exit codes, options, and one line on stderr for every error."""
 
 import argparse
 import os
@@ -111,12 +111,12 @@ def add_prediction_options(command: argparse._ActionsContainer, *, required: boo
         "--target",
         required=required,
         metavar="FILE:COLUMN",
-        help="where the labels stand; COLUMN alone is a column of the out-of-fold files",
+        help="where the labels are; COLUMN alone is a column of the out-of-fold files",
     )
     command.add_argument(
         "--id",
         metavar="COLUMN",
-        help="column that identifies a row (default: id, row_id, index or key; else the position)",
+        help="column that identifies a row (default: id, row_id, index or key; else its position)",
     )
     command.add_argument(
         "--allow-suspicious",
@@ -179,7 +179,7 @@ def add_running_options(command: argparse.ArgumentParser, *, seeds: str) -> None
         "--quiet",
         dest="progress",
         action="store_false",
-        help="show no progress bar; there is none either where stderr is no terminal",
+        help="hide the progress bar (shown only if stderr is a terminal)",
     )
 
 
@@ -203,7 +203,7 @@ def seed(text: str) -> int:
     Raises
     ------
     argparse.ArgumentTypeError
-        If it is no integer from 0 to 2**32 - 1.
+        If it is not an integer from 0 to 2**32 - 1.
 
     Examples
     --------

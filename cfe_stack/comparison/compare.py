@@ -1,5 +1,7 @@
 """compare_ensembles: who combines predictions best, on the same held-out rows, with tests."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -67,17 +69,17 @@ def compare_ensembles(
     contenders : list of str, or dict of str to object, default=None
         Names of :data:`cfe_stack.comparison.CONTENDERS`, or new names with such a name, a
         classifier (a `GridSearchCV` is tuned inside every training part), or a function
-        ``(train, test)`` of two `EnsembleData` that returns probabilities. None takes what people
-        use, and ours.
+        ``(train, test)`` of two `EnsembleData` that returns probabilities. None takes the usual
+        ones and ``"CF-Ensemble"``.
     stacks : dict of str to classifier, or list of (str, classifier), default=None
-        Whole classifiers, such as a stack that is ready made, a vote or a `Pipeline`: they take
-        part as they are, fitted to the training rows of `X` and `y`, beside the contenders.
-    metrics : str, scorer, Metric, or list of them
+        Whole classifiers, such as a stack, a vote or a `Pipeline`: they take part as they are,
+        fitted to the training rows of `X` and `y`, beside the contenders.
+    metrics : str, scorer, Metric, or list of them, default=all but accuracy of the following
         ``"log_loss"``, ``"brier"``, ``"ece"``, ``"roc_auc"``, ``"pr_auc"``, ``"accuracy"``, any
         scorer of scikit-learn. The first is what ranks and tests are about.
     reference : str, default=None
-        Whom the others are tested against; None takes ``"CF-Ensemble"`` if it takes part, and the
-        first that takes part else.
+        The contender that the others are tested against; None takes ``"CF-Ensemble"`` if it takes
+        part, and otherwise the first.
     cv : int, splitter or list of (train, test), default=5
         Outer folds; a number gives shuffled stratified ones, with groups kept together. Files bring
         their own.
@@ -88,8 +90,7 @@ def compare_ensembles(
     inner_cv : int, default=5
         Folds of the out-of-fold predictions inside every outer training part, with base learners.
     memory : path-like, default=None
-        Folder for finished results, also of base learners; a run that was interrupted goes on where
-        it stopped.
+        Folder for finished results, also of base learners; an interrupted run resumes from it.
     on_error : {"note", "raise"}, default="note"
         Whether a contender that fails is noted and left out of ranks and tests, or raises.
     n_jobs : int, default=None
@@ -112,9 +113,9 @@ def compare_ensembles(
     Notes
     -----
     Contenders learn and tune on the training rows of a fold only. With an ensemble matrix, though,
-    the base learners have seen labels of the rows that are held out here, when they predicted the
-    rows that are not: this favours no contender much, but use base learners with `X` and `y`, or
-    matrices of outer folds, where scores must be unbiased. Rows without a label take no part.
+    the base learners that predicted the training rows have seen labels of the held-out rows. That
+    hardly favours any contender; where scores must be unbiased, use base learners with `X` and `y`,
+    or matrices of outer folds. Rows without a label take no part.
 
     Contenders that search for weights do so by log-loss, whatever the metric. Those that cannot
     take a missing cell see the mean of the row's other predictions in its place, or the class
@@ -131,8 +132,11 @@ def compare_ensembles(
     >>> from cfe_stack.datasets import make_ensemble
     >>> made = make_ensemble(8, 200, random_state=0)
     >>> names = ["mean", "best single", "CF-Ensemble"]
-    >>> compare_ensembles(EnsembleData(made.R, made.labels), contenders=names)
+    >>> comparison = compare_ensembles(EnsembleData(made.R, made.labels), contenders=names)
+    >>> comparison
     EnsembleComparison(3 contenders, 1 data set(s), 15 folds, by log_loss)
+    >>> print(comparison.verdict().splitlines()[0])
+    By log_loss on the 15 folds of one data set, CF-Ensemble has the best mean rank (... of 3).
     """
     if on_error not in ("note", "raise"):
         raise ValueError(f"on_error must be 'note' or 'raise', got {on_error!r}.")
@@ -238,6 +242,11 @@ class ContenderClassifier(ClassifierMixin, BaseEstimator):
 def _participants(data: Any, X: Any, contenders: Any, stacks: Any) -> tuple[Contender, ...]:
     """Return what combines predictions, and what is fitted to features."""
     whole = resolve_stacks(stacks)
+    if X is not None and data is None and not whole:
+        raise ValueError(
+            "X and y need something to fit: base learners, a list of (name, classifier), as data, "
+            "or whole classifiers as stacks."
+        )
     if whole and X is None:
         raise ValueError("stacks are fitted to features: pass X and y.")
     if data is None and contenders is not None:
@@ -276,7 +285,7 @@ def _reference(reference: str | None, running: Sequence[Contender]) -> str:
     if reference is None:
         return OURS if OURS in names else names[0]
     if reference not in names:
-        raise ValueError(f"reference {reference!r} is no contender; those that run are {names}.")
+        raise ValueError(f"reference {reference!r} is not a contender; those that run are {names}.")
     return reference
 
 

@@ -33,7 +33,7 @@ Predict = Callable[[Any, Any], np.ndarray]
 
 FILLED = "they take the mean of the row's other predictions"
 AVERAGED = "the average is over the predictions that are there"
-AS_THEY_ARE = "they are left missing"
+AS_THEY_ARE = "the method takes them as they are"
 OWN = "as the function has it"
 
 

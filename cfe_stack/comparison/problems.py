@@ -119,7 +119,7 @@ class StoredProblem:
         Raises
         ------
         ValueError
-            If it is no such file; the message names it and what is missing.
+            If it is not such a file; the message names it and what is missing.
         """
         try:
             with path.open("rb") as opened, np.load(opened) as file:
@@ -137,7 +137,7 @@ class StoredProblem:
                 "fold f, oof{f}, ytr{f}, test{f} and yte{f}."
             )
         if any(codes.dtype.kind not in "iuf" for codes in labels.values()):
-            raise ValueError(f"{path} holds labels that are no class codes 0 … n_classes − 1.")
+            raise ValueError(f"{path} holds labels that are not class codes 0 … n_classes − 1.")
         if not all((codes >= 0).all() for codes in labels.values()):
             raise ValueError(f"{path} holds rows without a label; leave them out.")
         rows = tuple((len(labels[f"ytr{f}"]), len(labels[f"yte{f}"])) for f in range(folds))

@@ -1,5 +1,7 @@
 """The weights of the base learners, and how far other rows would have moved them."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, Self
 

@@ -1,5 +1,7 @@
 """Classifiers as points: those that predict alike stand together."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 

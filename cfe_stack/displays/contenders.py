@@ -67,7 +67,7 @@ def checked_contenders(
     Raises
     ------
     ValueError
-        If shapes disagree, a prediction is no probability, or there are fewer than two classes.
+        If shapes disagree, a prediction is not a probability, or there are fewer than two classes.
     """
     if not isinstance(contenders, Mapping) or not contenders:
         raise ValueError(

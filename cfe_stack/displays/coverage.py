@@ -1,5 +1,7 @@
 """Which predictions are there, and which are missing."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, Self
 

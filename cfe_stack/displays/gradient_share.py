@@ -1,5 +1,7 @@
 """Whom the loss listens to: shares of the gradient by difficulty."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -144,7 +146,7 @@ class GradientShareDisplay(Display):
         Raises
         ------
         ValueError
-            If shapes disagree, a prediction is no probability, or a setting is out of range.
+            If shapes disagree, a prediction is not a probability, or a setting is out of range.
         """
         focal, plain = FocalLoss(focal_gamma, focal_delta), FocalLoss()
         known = np.unique(np.asarray(y)) if classes is None else np.asarray(classes)

@@ -1,5 +1,7 @@
 """Instances as points: those that the classifiers see alike stand together."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, Self
 

@@ -1,5 +1,7 @@
 """Precision-recall and ROC curves of contenders on the same rows."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -164,8 +166,8 @@ class RankingCurvesDisplay(Display):
         Raises
         ------
         ValueError
-            If shapes disagree, `positive` is no class or is missing for more than two classes, or
-            only one of positives and others is present.
+            If shapes disagree, `positive` is not a class or is missing for more than two classes,
+            or only one of positives and others is present.
         """
         known = (np.unique(np.asarray(y)) if classes is None else np.asarray(classes)).tolist()
         codes, checked, weight = checked_contenders(y, contenders, classes, sample_weight)

@@ -53,7 +53,7 @@ class Reading:
         Raises
         ------
         TypeError
-            If the estimator is no classifier that ends in a pool of log-odds.
+            If the estimator is not a classifier that ends in a pool of log-odds.
         """
         aggregator = getattr(getattr(self.estimator, "_predictor", None), "aggregator", None)
         pool = aggregator.selected.pool if isinstance(aggregator, PoolFinalAggregator) else None
@@ -165,7 +165,7 @@ def encode(y: ArrayLike, classes: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        If `y` holds a value that is no class.
+        If `y` holds a value that is not a class.
     """
     codes = {name: k for k, name in enumerate(np.asarray(classes).tolist())}
     values = np.asarray(y).tolist()

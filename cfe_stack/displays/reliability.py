@@ -1,5 +1,7 @@
 """Predicted against observed frequencies, before and after the ensemble."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -160,7 +162,7 @@ class ReliabilityDisplay(Display):
         Raises
         ------
         ValueError
-            If shapes disagree or a prediction is no probability.
+            If shapes disagree or a prediction is not a probability.
         """
         if isinstance(n_runs, bool) or not isinstance(n_runs, int) or n_runs < 1:
             raise ValueError(f"n_runs must be an integer >= 1, got {n_runs!r}.")

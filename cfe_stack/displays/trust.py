@@ -1,5 +1,7 @@
 """Which base learner is trusted where: weights along the instance factor."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, Self
 

@@ -54,7 +54,7 @@ class CFEnsembleTrainer(BaseTrainer):
     Parameters
     ----------
     n_classifiers : int, default=None
-        Checked against the data if given.
+        Number of classifiers in the data; None takes any.
     latent_dim : int, default=20
         Dimension d of the factors.
     rho : float, default=0.5
@@ -67,34 +67,37 @@ class CFEnsembleTrainer(BaseTrainer):
     tol : float, default=1e-4
         Stop when the objective changes by less than this share in a sweep; 0 runs all sweeps.
     aggregator_type : {"weighted", "mean", "log_pool"}, default="weighted"
+        Logistic unit on the reconstruction, plain average, or logarithmic opinion pool.
     aggregator_lr : float, default=0.01
         Size of the weighted aggregator's gradient step.
     aggregator_solver : {"gradient", "converged"}, default="gradient"
         One gradient step of the weighted aggregator per sweep, or its optimum.
     freeze_aggregator_iters : int, default=0
-        The aggregator stays at its start in the first sweeps.
+        Number of first sweeps in which the aggregator stays at its start.
     confidence : {"certainty", "uniform", "calibration", "adaptive"}, default="certainty"
         Base weight of a cell.
     adaptive_shares : tuple of three floats, default=(0.5, 0.3, 0.2)
         Shares of certainty, calibration and agreement in ``confidence="adaptive"``.
     use_label_aware_confidence : bool, default=True
-        Raise the weight of cells that agree with the label, in training.
+        Multiply weights in training by 1 + α · the probability given to the label.
     label_aware_alpha : float, default=1.0
+        The α of that.
     supervision : {"confidence", "majorize"}, default="confidence"
         How labels reach the factors: by label-aware confidence, or by the supervised part of the
         objective itself (see Notes), in which case label-aware confidence is off.
     use_class_weights : bool or callable, default=True
         Weigh the supervised loss by `class_weight`; a schedule from progress in [0, 1] to the power
         of those weights, from 0 (none) to 1 (whole), brings them in or out over training.
-    class_weight : dict or "balanced", default="balanced"
+    class_weight : dict, "balanced" or None, default="balanced"
     focal_gamma : float or callable, default=0.0
         Focusing parameter, or a schedule from progress in [0, 1] to one, such as
         :class:`cfe_stack.losses.LinearSchedule`.
     focal_delta : float, default=None
         Smoothing constant; None means 1e-3 for 0 < gamma < 1 and 0 otherwise.
     focal_alpha : float, default=None
-        Class factor of the positive class, multiplied to the class weight.
+        Weight α of the positive class, 1 − α of the other, times the class weight.
     focal_gradient : {"exact", "reweighted"}, default="exact"
+        That of the loss, or the published rule, which is the gradient of no loss.
     init : {"random", "spectral"}, default="random"
         Start from random instance factors, as the sources do, or from the leading principal axes
         of the linked predictions, which depends on no random number and not on the order of rows.
@@ -168,9 +171,8 @@ class CFEnsembleTrainer(BaseTrainer):
 
     Examples
     --------
-    >>> from cfe_stack import CFEnsembleTrainer
+    >>> from cfe_stack import CFEnsembleTrainer, EnsembleData
     >>> from cfe_stack.datasets import make_ensemble
-    >>> from cfe_stack.ensemble_data import EnsembleData
     >>> made = make_ensemble(n_classifiers=5, n_instances=200, random_state=0)
     >>> trainer = CFEnsembleTrainer(latent_dim=2, random_state=0)
     >>> trainer.fit(EnsembleData(made.R, made.labels)).predict_proba(made.R).shape

@@ -1,5 +1,7 @@
 """What every trainer shares: parameter checks, supervision, prediction by fold-in, warnings."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -38,7 +40,7 @@ class CollapsedAggregatorWarning(UserWarning):
     """The aggregator's predictions do not vary, or have turned the ranking over or lost it."""
 
 
-def start_model(trainer: "BaseTrainer", data: EnsembleData, strategy: Confidence) -> FactorModel:
+def start_model(trainer: BaseTrainer, data: EnsembleData, strategy: Confidence) -> FactorModel:
     """Return a factor model without factors: link, and the standardisation of every row."""
     n_rows = data.n_classifiers * (data.n_classes if data.n_classes > 2 else 1)
     model = FactorModel(

@@ -171,8 +171,8 @@ def solve_pulls(
     -----
     It lowers :math:`u^T V u + 2 \kappa\, \ell(s_0 - V u)`. The start is at a margin of
     max(0, μ₀, log(κ v / 2 (log(1 + κ v) + |μ₀|))) along the margin's gradient, v the length of that
-    under V. For the logistic loss of two classes it lies below the solution, and all steps do, so
-    that there are few and none overshoots.
+    under V, and at most κ from 0, which hardly any gradient is longer than. For the logistic loss
+    of two classes it mostly lies below the solution, and so do all steps, so that there are few.
 
     Examples
     --------
@@ -190,9 +190,11 @@ def solve_pulls(
     D = margin_directions(as_scores(free), labels).reshape(free.shape)
     v = np.maximum((D * each_times(V, D)).sum(axis=1), TINY)
     margin = margins(as_scores(free), labels)
-    start = np.log(kappa * v / (2 * (np.log1p(kappa * v) + np.abs(margin))) + TINY)
-    start = np.maximum(start, np.maximum(margin, 0.0))
-    u = -D * ((start - margin) / v)[:, None]
+    pull = np.maximum(kappa * v, TINY)
+    start = np.log(pull / (2 * (np.log1p(pull) + np.abs(margin))) + TINY)
+    way = np.maximum(start, np.maximum(margin, 0.0)) - margin
+    far = way > pull
+    u = -D * np.where(far, kappa, way / np.where(far, 1.0, v))[:, None]
     pulls = _Pulls(free, V, labels, kappa, loss)
     left = np.arange(len(free))
     for _ in range(MOST_STEPS):

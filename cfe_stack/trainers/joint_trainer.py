@@ -47,7 +47,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
     Parameters
     ----------
     n_classifiers : int, default=None
-        Checked against the data if given.
+        Number of classifiers in the data; None takes any.
     latent_dim : int, default=20
         Dimension d of the factors.
     rho : float, default=0.5
@@ -74,8 +74,9 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         differentiated through, so that training sees what prediction uses. ``"free"``: parameters,
         as in the sources; they absorb the labels.
     aggregator_type : {"weighted", "mean", "log_pool", "gated_pool"}, default="weighted"
-        ``"gated_pool"`` is a logarithmic pool whose weights depend on the instance: they change
-        with tanh of a linear function of its factors, which starts at the first of them.
+        Logistic unit on the reconstruction, plain average, logarithmic opinion pool, or one whose
+        weights depend on the instance: they change with tanh of a linear function of its factors,
+        which starts at the first of them.
     confidence : {"certainty", "uniform", "calibration", "adaptive"}, default="certainty"
         Weight of a cell.
     adaptive_shares : tuple of three floats, default=(0.5, 0.3, 0.2)
@@ -83,14 +84,15 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
     use_class_weights : bool or callable, default=True
         Weigh the supervised loss by `class_weight`; a schedule from progress in [0, 1] to the power
         of those weights, from 0 (none) to 1 (whole), brings them in or out over training.
-    class_weight : dict or "balanced", default="balanced"
+    class_weight : dict, "balanced" or None, default="balanced"
+        Weights of the classes; ``"balanced"`` gives all classes the same total weight.
     focal_gamma : float or callable, default=0.0
         Focusing parameter, or a schedule from progress in [0, 1] to one, such as
         :class:`cfe_stack.losses.LinearSchedule`; with any schedule all epochs are run.
     focal_delta : float, default=None
         Smoothing constant; None means 1e-3 for 0 < gamma < 1 and 0 otherwise.
     focal_alpha : float, default=None
-        Class factor of the positive class, multiplied to the class weight.
+        Weight α of the positive class, 1 − α of the other, times the class weight.
     init : {"spectral", "random"}, default="spectral"
         Start from the leading principal axes of the linked predictions, or from small random
         factors.
@@ -101,7 +103,9 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
     standardize : bool, default=False
         Centre and scale every classifier's linked predictions, and learn a bias per classifier.
     device : {"auto", "cpu", "cuda"}, default="auto"
+        Where to compute; ``"auto"`` takes a GPU if there is one.
     dtype : {"float32", "float64"}, default="float32"
+        Precision of the descent.
     compile : bool, default=False
         Compile the objective with ``torch.compile``; worth its start-up time on large data only.
     progress : bool, default=False
@@ -151,9 +155,8 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
 
     Examples
     --------
-    >>> from cfe_stack import CFEnsemblePyTorchTrainer
+    >>> from cfe_stack import CFEnsemblePyTorchTrainer, EnsembleData
     >>> from cfe_stack.datasets import make_ensemble
-    >>> from cfe_stack.ensemble_data import EnsembleData
     >>> made = make_ensemble(n_classifiers=5, n_instances=200, random_state=0)
     >>> trainer = CFEnsemblePyTorchTrainer(latent_dim=2, optimizer="lbfgs", lambda_reg=1.0)
     >>> trainer.fit(EnsembleData(made.R, made.labels))  # doctest: +SKIP
