@@ -2,7 +2,7 @@
 
 Without a missing cell and with uniform confidence every row shares the matrix of its normal
 equations, so the first factor is a fixed linear function of the log-odds, like everything else in
-a pool but the tanh of its gate.
+a pool but the tanh of its gate; bounded log-odds are one of the probabilities.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import numpy as np
 from cfe_stack.confidence import Uniform
 from cfe_stack.final_aggregators import FinalAggregator
 from cfe_stack.gates import Gates
-from cfe_stack.link import Link, make_link
+from cfe_stack.link import LogitLink
 from cfe_stack.pools import Pool
 from cfe_stack.trainers.factor_model import FactorModel
 from cfe_stack.trainers.normal_equations import solve_instances
@@ -31,16 +31,19 @@ class CompleteRows:
         its tanh.
     constants : ndarray of shape (3, 1)
         What is added to each.
+    bounded : ndarray of shape (n_classifiers,), default=None
+        Of bounded log-odds, in the score.
     """
 
-    link: Link
+    link: LogitLink
     coefficients: np.ndarray
     constants: np.ndarray
+    bounded: np.ndarray | None = None
 
     @classmethod
     def of(cls, model: FactorModel, gates: Gates, aggregator: FinalAggregator) -> Self | None:
         """Return the closed form of a prediction; None where there is none."""
-        log_odds = make_link("logit", 2)
+        log_odds = LogitLink()
         pool = getattr(getattr(aggregator, "selected", None), "pool", None)
         if not isinstance(pool, Pool):
             return None
@@ -56,10 +59,18 @@ class CompleteRows:
             weights @ pool.calibration.offset + [pool.intercept[0], 0.0],
             -gate @ standardised - gates.center / gates.scale,
         )
-        return cls(log_odds, coefficients, constants[:, None])
+        if pool.bounded is None:
+            return cls(log_odds, coefficients, constants[:, None])
+        constants[0] += pool.bounded @ pool.calibration.offset
+        bounded = pool.bounded * pool.calibration.slope
+        return cls(log_odds, coefficients, constants[:, None], bounded)
 
     def scores(self, R: np.ndarray) -> np.ndarray:
         """Return raw scores (n,) of complete rows, given as the ensemble matrix (m, n)."""
         Z = self.link.forward(R.astype(np.float64, copy=False))
         score, per_gate, gate = self.coefficients @ Z + self.constants
-        return score + np.tanh(gate) * per_gate
+        score += np.tanh(gate) * per_gate
+        if self.bounded is not None:
+            # what bounded_log_odds makes of their log-odds
+            score += self.bounded @ (4 * np.clip(R, self.link.clip, 1 - self.link.clip) - 2)
+        return score

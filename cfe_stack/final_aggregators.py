@@ -12,15 +12,16 @@ from cfe_stack.linear_pool import GREEDY_SELECTION, LINEAR_POOL, LinearPool
 from cfe_stack.link import make_link
 from cfe_stack.losses import FocalLoss
 from cfe_stack.pool_selection import PoolTraining, SelectedPool, select_pool
-from cfe_stack.pools import FAMILIES, fit_scale
+from cfe_stack.pools import FAMILIES, Pool, fit_scale
 from cfe_stack.selection_scoring import Scorer
 from cfe_stack.trainers.factor_model import FactorModel
 
 FINAL_AGGREGATORS: dict[str, tuple[str, ...]] = {
-    "auto": ("log_pool", "gated_pool", "signed_pool"),
+    "auto": ("log_pool", "gated_pool", "signed_pool", "bounded_pool"),
     "log_pool": ("log_pool",),
     "gated_pool": ("gated_pool",),
     "signed_pool": ("signed_pool",),
+    "bounded_pool": ("bounded_pool",),
     "linear_pool": ("linear_pool",),
     "greedy_selection": ("greedy_selection",),
     "mean": (),
@@ -165,8 +166,11 @@ class PoolFinalAggregator:
             self.progress,
         )
         self.selected = select_pool(training, target.folds, self.scorer)
-        self.weights_ = self.selected.pool.weights
-        self.intercept_ = self.selected.pool.intercept
+        pool = self.selected.pool
+        self.weights_, self.intercept_ = pool.weights, pool.intercept
+        if isinstance(pool, Pool) and pool.bounded is not None:
+            ungated = pool.instance_weights(training.Z, 0 * training.phi)
+            self.weights_ = target.frequencies @ ungated / target.frequencies.sum()
 
     def expand_cv_logits(self, usable: np.ndarray, otherwise: float | np.ndarray) -> None:
         """Give labelled instances that nobody predicted the prior's out-of-fold score."""

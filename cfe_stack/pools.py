@@ -1,8 +1,9 @@
 """Opinion pools on calibrated log-odds: families, regularisation paths, and the pool that predicts.
 
-A pool's score is linear in its coefficients: Σ_u (w_u + Σ_g γ_ug φ_g) z̃_u + b, with z̃_u the
-calibrated log-odds of classifier u and φ_g functions of the instance (gates). So pools that were
-trained apart can be averaged coefficient by coefficient, and the result is a pool again.
+A pool's score is linear in its coefficients: Σ_u (w_u + Σ_g γ_ug φ_g) z̃_u + v_u t̃_u + b, with z̃_u
+the calibrated log-odds of classifier u, t̃_u the same of bounded log-odds, and φ_g functions of the
+instance (gates). So pools that were trained apart can be averaged coefficient by coefficient, and
+the result is a pool again.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+from scipy.special import softmax
 
 from cfe_stack.aggregators import CLASS_PRIOR
 from cfe_stack.calibration import Calibration
@@ -31,12 +33,15 @@ class Family:
         Pull of the gates towards 0; empty for a pool without gates.
     signed : bool, default=False
         Allow negative weights.
+    bounded : bool, default=False
+        Pool bounded log-odds.
     """
 
     name: str
     weight_strengths: tuple[float, ...]
     gate_strengths: tuple[float, ...] = ()
     signed: bool = False
+    bounded: bool = False
 
     @property
     def grid(self) -> list[tuple[float, float]]:
@@ -51,7 +56,32 @@ class Family:
 LOG_POOL = Family("log_pool", (500.0, 50.0, 5.0, 0.5))
 GATED_POOL = Family("gated_pool", (500.0, 50.0, 5.0, 0.5), (1500.0, 150.0, 15.0))
 SIGNED_POOL = Family("signed_pool", (500.0, 50.0, 5.0, 0.5, 0.05), signed=True)
-FAMILIES = {family.name: family for family in (LOG_POOL, GATED_POOL, SIGNED_POOL)}
+BOUNDED_POOL = Family("bounded_pool", (500.0, 50.0, 5.0, 0.5), signed=True, bounded=True)
+FAMILIES = {f.name: f for f in (LOG_POOL, GATED_POOL, SIGNED_POOL, BOUNDED_POOL)}
+
+
+def bounded_log_odds(Z: np.ndarray) -> np.ndarray:
+    r"""Return probabilities on the scale of their log-odds, classifiers on the last axis.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, n_classifiers) or (n, n_classes, n_classifiers)
+        Log-odds or centred log-ratios.
+
+    Notes
+    -----
+    :math:`4 (p - 1/2)` of log-odds and :math:`K p_k - 1` of centred log-ratios, which are like
+    them where no class is preferred, and end where a learner is sure. So a wrong label, or a
+    learner that is too sure, cannot outvote the others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cfe_stack.pools import bounded_log_odds
+    >>> bounded_log_odds(np.array([[0.1, -10.0]])).round(3)
+    array([[ 0.1, -2. ]])
+    """
+    return 2 * np.tanh(Z / 2) if Z.ndim == 2 else Z.shape[1] * softmax(Z, axis=1) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,29 +96,45 @@ class Pool:
         Change of the weights per unit of each gate.
     intercept : ndarray of shape (1,) or (n_classes,)
     calibration : Calibration
+    bounded : ndarray of shape (n_classifiers,), default=None
+        Weights of calibrated bounded log-odds; None where all are 0.
     """
 
     weights: np.ndarray
     gates: np.ndarray
     intercept: np.ndarray
     calibration: Calibration
+    bounded: np.ndarray | None = None
 
-    def instance_weights(self, phi: np.ndarray) -> np.ndarray:
-        """Return the weights (n, n_classifiers) at gate values (n, n_gates)."""
-        return self.weights + phi @ self.gates
+    def instance_weights(self, Z: np.ndarray, phi: np.ndarray) -> np.ndarray:
+        """Return what a unit of log-odds weighs in every instance, (n, n_classifiers).
+
+        Bounded log-odds weigh less the surer a classifier is: by their share of its log-odds.
+        """
+        weights = self.weights + phi @ self.gates
+        if self.bounded is None:
+            return weights
+        T = bounded_log_odds(Z)
+        along, size = (a if Z.ndim == 2 else a.sum(axis=1) for a in (Z * T, Z * Z))
+        return weights + self.bounded * np.divide(along, size, np.ones_like(size), where=size > 0)
 
     def contributions(self, Z: np.ndarray, phi: np.ndarray) -> np.ndarray:
         """Return what every classifier adds to the scores, of the shape of `Z`."""
-        weights = self.instance_weights(phi)
-        return self.calibration.apply(Z) * (weights if Z.ndim == 2 else weights[:, None, :])
+        weights = self.weights + phi @ self.gates
+        parts = self.calibration.apply(Z) * (weights if Z.ndim == 2 else weights[:, None, :])
+        return parts if self.bounded is None else parts + self._bounded_part(Z) * self.bounded
 
     def scores(self, Z: np.ndarray, phi: np.ndarray) -> np.ndarray:
         """Return raw scores (n,) or (n, K) of log-odds with the classifiers on the last axis."""
         slope, offset = self.calibration.slope, self.calibration.offset
         coefficients = np.concatenate([self.weights * slope, (self.gates * slope).ravel()])
         scores = PoolDesign(Z, phi).scores(np.concatenate([coefficients, self.intercept]))
-        shift = self.instance_weights(phi) @ offset
-        return scores + (shift if Z.ndim == 2 else shift[:, None])
+        shift = (self.weights + phi @ self.gates) @ offset
+        scores += shift if Z.ndim == 2 else shift[:, None]
+        return scores if self.bounded is None else scores + self._bounded_part(Z) @ self.bounded
+
+    def _bounded_part(self, Z: np.ndarray) -> np.ndarray:
+        return self.calibration.apply(bounded_log_odds(Z))
 
     def shifted(self, shift: np.ndarray) -> Self:
         """Return a copy with `shift` added to the intercept."""
@@ -97,11 +143,14 @@ class Pool:
     @classmethod
     def average(cls, pools: list[Self], shares: np.ndarray) -> Self:
         """Return Σ share · pool, coefficient by coefficient; calibrations must agree."""
+        shared = list(zip(shares, pools, strict=True))
+        bounded = [share * pool.bounded for share, pool in shared if pool.bounded is not None]
         return replace(
             pools[0],
-            weights=sum(s * pool.weights for s, pool in zip(shares, pools, strict=True)),
-            gates=sum(s * pool.gates for s, pool in zip(shares, pools, strict=True)),
-            intercept=sum(s * pool.intercept for s, pool in zip(shares, pools, strict=True)),
+            weights=sum(share * pool.weights for share, pool in shared),
+            gates=sum(share * pool.gates for share, pool in shared),
+            intercept=sum(share * pool.intercept for share, pool in shared),
+            bounded=sum(bounded) if bounded else None,
         )
 
 
@@ -141,7 +190,8 @@ def fit_path(
     -------
     list of Pool
     """
-    design = PoolDesign(calibration.apply(Z), phi if family.gate_strengths else None)
+    features = calibration.apply(bounded_log_odds(Z) if family.bounded else Z)
+    design = PoolDesign(features, phi if family.gate_strengths else None)
     sizes = design.sizes
     m, n_gated, _ = sizes
     prior = CLASS_PRIOR if Z.ndim == 2 else 2 * CLASS_PRIOR
@@ -165,7 +215,8 @@ def fit_path(
         straight = recalibrated(theta, design, labels, frequencies) if bent else theta
         weights, gated, intercept = np.split(straight, [m, m + n_gated])
         gates = gated.reshape(-1, m) if n_gated else np.zeros((phi.shape[1], m))
-        pools.append(Pool(weights, gates, intercept, calibration))
+        of_log_odds, bounded = (0 * weights, weights) if family.bounded else (weights, None)
+        pools.append(Pool(of_log_odds, gates, intercept, calibration, bounded))
     return pools
 
 

@@ -177,7 +177,7 @@ def test_classifiers_explain_themselves(classifier, problem):
     P, codes, _ = problem
     model = classifier.fit(P, codes)
     np.testing.assert_allclose(model.explain(P).sum(axis=-1), model.decision_function(P))
-    signed = ("auto", "signed_pool", "weighted")
+    signed = ("auto", "signed_pool", "bounded_pool", "weighted")
     assert (model.weights_ >= 0).all() or model.aggregator in signed
 
 

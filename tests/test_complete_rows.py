@@ -5,10 +5,10 @@ from cfe_stack import CFEnsembleClassifier
 from cfe_stack.complete_rows import CompleteRows
 from cfe_stack.datasets import make_ensemble
 from cfe_stack.ensemble_data import EnsembleData
-from cfe_stack.final_aggregators import FoldedIn
+from cfe_stack.final_aggregators import FINAL_AGGREGATORS, FoldedIn
 
 N = 1500
-POOLS = ["auto", "log_pool", "gated_pool", "signed_pool"]
+POOLS = ["auto", *FINAL_AGGREGATORS["auto"]]
 
 
 def columns(n_classes=2, missing_rate=0.0, n=N):

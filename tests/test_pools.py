@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from naive_pools import M, N, log_odds, minimiser, plain_loss
@@ -8,12 +10,13 @@ from cfe_stack.calibration import Calibration
 from cfe_stack.losses import FocalLoss
 from cfe_stack.pool_design import PoolDesign
 from cfe_stack.pools import (
+    BOUNDED_POOL,
     FAMILIES,
     GATED_POOL,
     LOG_POOL,
-    SIGNED_POOL,
     Family,
     Pool,
+    bounded_log_odds,
     fit_path,
     fit_scale,
     recalibrated,
@@ -42,6 +45,7 @@ def test_neighbours_on_the_grid_differ_in_one_strength(family):
         Family("log", (30.0, 3.0)),
         Family("gated", (30.0, 3.0), (100.0, 10.0)),
         Family("signed", (30.0, 3.0), signed=True),
+        Family("bounded", (30.0, 3.0), bounded=True),
     ],
     ids=lambda family: family.name,
 )
@@ -58,14 +62,18 @@ def test_paths_are_what_a_generic_optimiser_finds(family, n_classes):
         def loss(theta, strength=strength, gate_strength=gate_strength):
             w, g, b = np.split(theta, [M, M * (1 + n_gates)])
             gates = g.reshape(n_gates, M) if n_gates else np.zeros((phi.shape[1], M))
-            scores = Pool(w, gates, b, calibration).scores(Z, phi)
+            parts = (
+                (0 * w, gates, b, calibration, w) if family.bounded else (w, gates, b, calibration)
+            )
+            scores = Pool(*parts).scores(Z, phi)
             penalty = strength * ((w - 1 / M) ** 2).sum() + gate_strength * (g**2).sum()
             return plain_loss(scores, labels, frequencies) + 0.5 * penalty + 0.5 * prior * b @ b
 
         bounds = [(None if family.signed else 0, None)] * M + [(None, None)] * (M * n_gates + k)
         start = np.concatenate([np.full(M, 1 / M), np.zeros(M * n_gates + k)])
         expected = minimiser(loss, start, bounds)
-        got = np.concatenate([pool.weights, pool.gates.ravel()[: M * n_gates], pool.intercept])
+        weights = pool.bounded if family.bounded else pool.weights
+        got = np.concatenate([weights, pool.gates.ravel()[: M * n_gates], pool.intercept])
         assert loss(got) <= loss(expected) + 1e-8
         np.testing.assert_allclose(got, expected, atol=2e-4)
 
@@ -77,10 +85,10 @@ def test_only_the_signed_pool_has_negative_weights(family, n_classes, gamma):
     Z, phi, labels, frequencies = log_odds(n_classes)
     given = Calibration(np.ones(M), np.zeros(M))
     settings = {"loss": FocalLoss(gamma)}
-    weights = [p.weights for p in paths(family, Z, phi, labels, frequencies, given, **settings)]
+    pools = paths(family, Z, phi, labels, frequencies, given, **settings)
+    weights = [p.bounded if family.bounded else p.weights for p in pools]
     assert (np.min(weights) < 0) == family.signed
-    gates = [p.gates for p in paths(family, Z, phi, labels, frequencies, given, **settings)]
-    assert np.any(gates) == (family is GATED_POOL)
+    assert np.any([p.gates for p in pools]) == (family is GATED_POOL)
 
 
 def test_a_strong_pull_means_equal_weights_and_no_gate():
@@ -95,7 +103,7 @@ def test_a_strong_pull_means_equal_weights_and_no_gate():
         np.testing.assert_allclose(pool.gates, 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("family", [LOG_POOL, GATED_POOL, SIGNED_POOL], ids=lambda f: f.name)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
 def test_two_classes_as_centred_log_ratios_give_the_pool_of_log_odds(family):
     Z, phi, labels, frequencies = log_odds()
     both = np.stack([-Z / 2, Z / 2], axis=1)
@@ -104,6 +112,8 @@ def test_two_classes_as_centred_log_ratios_give_the_pool_of_log_odds(family):
     full = paths(family, both, phi, labels, frequencies, given)
     for binary, several in zip(two, full, strict=True):
         np.testing.assert_allclose(several.weights, binary.weights, atol=1e-6)
+        if family.bounded:
+            np.testing.assert_allclose(several.bounded, binary.bounded, atol=1e-6)
         np.testing.assert_allclose(several.gates, binary.gates, atol=1e-6)
         np.testing.assert_allclose(np.diff(several.intercept), binary.intercept, atol=1e-6)
         np.testing.assert_allclose(
@@ -114,7 +124,10 @@ def test_two_classes_as_centred_log_ratios_give_the_pool_of_log_odds(family):
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_averaging_pools_averages_their_scores(n_classes):
     Z, phi, labels, frequencies = log_odds(n_classes)
-    path = paths(GATED_POOL, Z, phi, labels, frequencies, GIVEN)
+    path = [
+        *paths(GATED_POOL, Z, phi, labels, frequencies, GIVEN),
+        *paths(BOUNDED_POOL, Z, phi, labels, frequencies, GIVEN),
+    ]
     shares = np.random.default_rng(0).dirichlet(np.ones(len(path)))
     each = np.stack([pool.scores(Z, phi) for pool in path])
     average = Pool.average(path, shares)
@@ -136,9 +149,23 @@ def test_a_score_is_the_sum_of_contributions(n_classes):
     assert parts.shape == Z.shape
     np.testing.assert_allclose(parts.sum(axis=-1) + 1, pool.scores(Z, phi))
     change = phi @ np.arange(1, n_gates + 1)
-    np.testing.assert_allclose(pool.instance_weights(phi), np.arange(5.0) + change[:, None])
+    np.testing.assert_allclose(pool.instance_weights(Z, phi), np.arange(5.0) + change[:, None])
     expected = (3.0 + change[7]) * (Z[7, ..., 3] * 0.5 + 0.3)
     np.testing.assert_allclose(parts[7, ..., 3], expected)
+    both = replace(pool, bounded=np.full(M, 2.0))
+    parts = both.contributions(Z, phi)
+    np.testing.assert_allclose(parts.sum(axis=-1) + 1, both.scores(Z, phi))
+    expected += 2 * (bounded_log_odds(Z)[7, ..., 3] * 0.5 + 0.3)
+    np.testing.assert_allclose(parts[7, ..., 3], expected)
+
+
+@pytest.mark.parametrize("direction", [1.0, [2.0, -1.0, -1.0]], ids=["two", "three"])
+def test_bounded_log_odds_weigh_less_the_surer_a_classifier_is(direction):
+    Z = np.multiply.outer([0.0, 1e-4, 1.0, 50.0], direction)[..., None]
+    pool = Pool(np.zeros(1), np.zeros((1, 1)), np.zeros(1), GIVEN, np.array([2.0]))
+    weights = pool.instance_weights(Z, np.zeros((4, 1)))[:, 0]
+    np.testing.assert_allclose(weights[:2], 2, rtol=1e-3)
+    assert 2 > weights[2] > weights[3] > 0
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

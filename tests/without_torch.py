@@ -38,7 +38,7 @@ ALS = (
     {"aggregator_type": "mean", "confidence": "adaptive"},
     {"aggregator_solver": "converged", "confidence": "calibration", "focal_gamma": 0.5},
 )
-AGGREGATORS = ("auto", "log_pool", "gated_pool", "signed_pool", "mean", "weighted")
+AGGREGATORS = ("auto", "log_pool", "gated_pool", "signed_pool", "bounded_pool", "mean", "weighted")
 MESSAGE = 'torch is not installed: run `python -m pip install "cfe-stack[torch]"`.'
 
 

@@ -289,6 +289,7 @@ CONTENDERS: dict[str, Contender] = {
         _ours("log_pool", aggregator="log_pool"),
         _ours("gated_pool", aggregator="gated_pool"),
         _ours("signed_pool", aggregator="signed_pool"),
+        _ours("bounded_pool", aggregator="bounded_pool"),
         _ours("linear_pool", aggregator="linear_pool"),
         _ours("auto, PyTorch factors", requires="torch", trainer="pytorch"),
         _ours(OURS),
@@ -297,7 +298,7 @@ CONTENDERS: dict[str, Contender] = {
 """Every contender that is built in, by name."""
 _ON_REQUEST = (
     "hill climbing, negative", "published ALS", "published PyTorch", "weighted", "log_pool",
-    "gated_pool", "signed_pool", "linear_pool", "auto, PyTorch factors",
+    "gated_pool", "signed_pool", "bounded_pool", "linear_pool", "auto, PyTorch factors",
 )  # fmt: skip
 USUAL = tuple(name for name in CONTENDERS if name not in _ON_REQUEST)
 """Those that are compared where nothing else is said: what people use, and the default of ours."""

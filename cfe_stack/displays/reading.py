@@ -63,7 +63,7 @@ class Reading:
                 "CFEnsembleClassifier with aggregator='auto', 'gated_pool' or another of them."
             )
         instances = FoldedIn.of(self.data, self._predictor.model).gated(self._predictor.gates)
-        return pool.instance_weights(instances.phi), instances.phi
+        return pool.instance_weights(instances.Z, instances.phi), instances.phi
 
     @property
     def _predictor(self) -> Predictor:
