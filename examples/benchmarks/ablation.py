@@ -25,11 +25,11 @@ from threadpoolctl import threadpool_limits
 
 from cfe_stack import CFEnsembleClassifier
 from cfe_stack.calibration import Calibration
-from cfe_stack.final_aggregators import FoldedIn, PoolFinalAggregator, Target
+from cfe_stack.final_aggregators import FINAL_AGGREGATORS, FoldedIn, PoolFinalAggregator, Target
 from cfe_stack.metrics import log_loss
 from cfe_stack.pool_selection import PoolTraining, select_pool, selection_rows
 
-FAMILIES = ("log_pool", "gated_pool", "signed_pool")
+FAMILIES = FINAL_AGGREGATORS["auto"]
 MISSING = 0.3
 WHOLE, HOLED = "auto", "auto, 30 % missing"
 
@@ -114,8 +114,9 @@ def variants() -> dict[str, CFEnsembleClassifier]:
         "second level as fitted": OtherClassifier().with_pools(by_evidence=False),
         "inner folds not repeated": CFEnsembleClassifier(cv=StratifiedKFold(5)),
     }
-    ungated = ("log_pool", "signed_pool")
-    found["no gates"] = OtherClassifier().with_pools(families=ungated)
+    for label, left_out in (("no gates", "gated_pool"), ("no bounded pool", "bounded_pool")):
+        others = tuple(name for name in FAMILIES if name != left_out)
+        found[label] = OtherClassifier().with_pools(families=others)
     found |= {f"{name} alone": CFEnsembleClassifier(aggregator=name) for name in FAMILIES}
     found |= {
         "class weights": CFEnsembleClassifier(class_weight="balanced"),
