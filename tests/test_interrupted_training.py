@@ -114,7 +114,10 @@ def finished(script, *arguments):
 
 def interrupted(child):
     child.send_signal(signal.SIGINT)
-    out, errors = child.communicate(timeout=100)
+    try:
+        out, errors = child.communicate(timeout=100)
+    finally:
+        child.kill()
     assert child.returncode == 0, errors
     return [line for line in out.splitlines() if not line.startswith("INFO")]
 
