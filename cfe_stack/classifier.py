@@ -46,9 +46,9 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         What learns the factors: alternating least squares, or joint descent with PyTorch. A trainer
         object is cloned and keeps its own settings; those given here are not handed to it.
     aggregator : str, default="auto"
-        Pools of log-odds: ``"auto"`` combines ``"log_pool"``, ``"gated_pool"`` and
-        ``"signed_pool"``. Pools of probabilities: ``"linear_pool"``, ``"greedy_selection"``, and
-        ``"mean"``, the plain average. ``"weighted"``: the sources' logistic unit on the
+        Pools of log-odds: ``"auto"`` combines ``"log_pool"``, ``"gated_pool"``, ``"signed_pool"``
+        and ``"bounded_pool"``. Pools of probabilities: ``"linear_pool"``, ``"greedy_selection"``,
+        and ``"mean"``, the average. ``"weighted"``: the sources' logistic unit on the
         reconstruction, solved to convergence. All but the average are recalibrated.
     latent_dim : int, default=None
         Number of factors. None: 3, or one less than the number of classes if that is more.
@@ -105,8 +105,8 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
     n_iter_ : int
         Sweeps or epochs of the trainer.
     weights_ : ndarray of shape (n_classifiers,)
-        Weight of every base learner's calibrated log-odds; with ``"mean"`` and linear pools of its
-        probability, with ``"weighted"`` of its reconstruction.
+        Weight of every base learner's log-odds, in the mean over rows; with ``"mean"`` and linear
+        pools of its probability, with ``"weighted"`` of its reconstruction.
     intercept_ : ndarray of shape (1,) or (n_classes,)
     gate_ : ndarray of shape (n_gates, n_classifiers)
         Change of the weights per unit of each gate; only with pools of log-odds.
