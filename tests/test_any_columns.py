@@ -61,7 +61,7 @@ def tables(draw):
 @given(
     made=tables(),
     container=st.sampled_from(sorted(CONTAINERS)),
-    aggregator=st.sampled_from(["log_pool", "linear_pool", "weighted", "mean", "signed_pool"]),
+    aggregator=st.sampled_from(["log_pool", "linear_pool", "weighted", "mean", "bounded_pool"]),
     layout=st.sampled_from(["auto", "auto", "auto", *LAYOUTS]),
     names=st.booleans(),
 )
