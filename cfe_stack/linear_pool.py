@@ -7,7 +7,7 @@ the probability of the true class alone, q_i = Σ_u w_u g_ui, for two classes an
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from scipy.special import logit
@@ -36,6 +36,7 @@ class LinearFamily:
 
     name: str
     strengths: tuple[float, ...] = ()
+    share: ClassVar[float] = 1.0
 
     @property
     def grid(self) -> list[float]:

@@ -239,7 +239,8 @@ def select_pool(
             cv_scores[name] = mean_score(scorer, averaged[-1], labels, weights)
 
     stacked = np.stack(averaged, axis=-1)
-    beta, shift = combine(stacked, labels, weights, by_evidence)
+    shares = np.array([family.share for family in training.families])
+    beta, shift = combine(stacked, labels, weights, shares, by_evidence)
     points = [np.flatnonzero(path_shares[name]).tolist() for name in names]
     final = training.paths(slice(None), 1.0, training.calibration(rows, scale), points)
     pools = [

@@ -35,6 +35,8 @@ class Family:
         Allow negative weights.
     bounded : bool, default=False
         Pool bounded log-odds.
+    share : float, default=1.0
+        Prior share where families are combined, relative to the others'.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Family:
     gate_strengths: tuple[float, ...] = ()
     signed: bool = False
     bounded: bool = False
+    share: float = 1.0
 
     @property
     def grid(self) -> list[tuple[float, float]]:
@@ -56,7 +59,9 @@ class Family:
 LOG_POOL = Family("log_pool", (500.0, 50.0, 5.0, 0.5))
 GATED_POOL = Family("gated_pool", (500.0, 50.0, 5.0, 0.5), (1500.0, 150.0, 15.0))
 SIGNED_POOL = Family("signed_pool", (500.0, 50.0, 5.0, 0.5, 0.05), signed=True)
-BOUNDED_POOL = Family("bounded_pool", (500.0, 50.0, 5.0, 0.5), signed=True, bounded=True)
+BOUNDED_POOL = Family(
+    "bounded_pool", (500.0, 50.0, 5.0, 0.5), signed=True, bounded=True, share=1 / 3
+)
 FAMILIES = {f.name: f for f in (LOG_POOL, GATED_POOL, SIGNED_POOL, BOUNDED_POOL)}
 
 

@@ -11,11 +11,15 @@ from cfe_stack.pool_solver import PoolProblem, minimize_pool
 from cfe_stack.pools import scale_problem
 
 SECOND_LEVEL_PRIOR = 10.0
-"""Strength, in observations, of the pull of the families' coefficients towards equal shares."""
+"""Strength, in observations, of the pull of the families' coefficients towards prior shares."""
 
 
 def combine(
-    scores: np.ndarray, labels: np.ndarray, frequencies: np.ndarray, by_evidence: bool = True
+    scores: np.ndarray,
+    labels: np.ndarray,
+    frequencies: np.ndarray,
+    shares: np.ndarray,
+    by_evidence: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return coefficients ≥ 0 of the families' scores, and intercepts, by the plain logistic loss.
 
@@ -24,20 +28,22 @@ def combine(
     scores : ndarray of shape (n_repeats, n, n_families) or (n_repeats, n, n_classes, n_families)
         Out-of-fold scores.
     labels, frequencies : ndarray of shape (n,)
+    shares : ndarray of shape (n_families,)
+        Prior shares, relative to each other.
     by_evidence : bool, default=True
-        Go from equal shares as far as there is evidence for; False goes all the way.
+        Go from prior shares as far as there is evidence for; False goes all the way.
 
     Returns
     -------
     coefficients : ndarray of shape (n_families,)
     intercept : ndarray of shape (1,) or (n_classes,)
     """
-    n_repeats, n_families = len(scores), scores.shape[-1]
+    n_repeats, n_families = len(scores), len(shares)
     problem = scale_problem(
         scores.reshape(-1, *scores.shape[2:]),
         np.tile(labels, n_repeats),
         np.tile(frequencies / n_repeats, n_repeats),
-        np.full(n_families, 1 / n_families),
+        shares / shares.sum(),
         SECOND_LEVEL_PRIOR,
     )
     theta = minimize_pool(problem, problem.center)

@@ -85,11 +85,12 @@ def test_the_steps_are_those_of_the_method(n_classes, folds):
         each = zip(*averaged, strict=True)
         return np.mean([plain_loss(combined(theta, scores), labels, weights) for scores in each])
 
-    start = np.concatenate([np.full(f, 1 / f), np.zeros(k)])
+    given = np.array([family.share for family in ALL])
+    start = np.concatenate([given / given.sum(), np.zeros(k)])
     precision = np.repeat([SECOND_LEVEL_PRIOR, prior], [f, k])
     bounds = [(0, None)] * f + [(None, None)] * k
     theta = minimiser(lambda t: loss(t) + precision @ (t - start) ** 2 / 2, start, bounds)
-    # along every direction from equal shares as far as its evidence goes
+    # along every direction from prior shares as far as its evidence goes
     unit = precision**-0.5
     h, V = np.linalg.eigh(hessian(loss, theta) * np.outer(unit, unit))
     moved = V.T @ ((theta - start) / unit)

@@ -7,6 +7,8 @@ from cfe_stack.pool_solver import minimize_pool
 from cfe_stack.pools import scale_problem
 from cfe_stack.second_level import as_far_as_evident, combine, slope_on_all_rows
 
+SHARES = np.arange(1.0, 6.0)
+
 
 def test_one_slope_goes_by_the_bayes_factor_of_a_bent_model_against_a_straight_one():
     """With many rows Laplace's approximation is close: compare with sums over a grid."""
@@ -36,8 +38,8 @@ def test_many_rows_decide_and_few_do_not():
     def shares(n):
         scores = rng.normal(size=(1, n, 2)) * 2
         labels = (rng.random(n) < 1 / (1 + np.exp(1 - scores[0, :, 0]))).astype(int)
-        found = combine(scores, labels, np.ones(n))
-        fitted = combine(scores, labels, np.ones(n), by_evidence=False)
+        given = labels, np.ones(n), np.ones(2)
+        found, fitted = (combine(scores, *given, by_evidence=k) for k in (True, False))
         return np.concatenate(found), np.concatenate(fitted)
 
     few, fitted_to_few = shares(12)
@@ -53,9 +55,9 @@ def test_many_rows_decide_and_few_do_not():
 def test_frequencies_are_rows_and_repeats_are_averaged(n_classes):
     Z, _, labels, weights = log_odds(n_classes)
     rows = np.repeat(np.arange(N), weights.astype(int))
-    by_weight = combine(Z[None], labels, weights)
-    by_row = combine(Z[rows][None], labels[rows], np.ones(len(rows)))
-    twice = combine(np.stack([Z, Z]), labels, weights)
+    by_weight = combine(Z[None], labels, weights, SHARES)
+    by_row = combine(Z[rows][None], labels[rows], np.ones(len(rows)), SHARES)
+    twice = combine(np.stack([Z, Z]), labels, weights, SHARES)
     for one, other, third in zip(by_weight, by_row, twice, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-8)
         np.testing.assert_allclose(one, third, atol=1e-8)
@@ -63,17 +65,18 @@ def test_frequencies_are_rows_and_repeats_are_averaged(n_classes):
 
 def test_classes_and_families_may_change_places():
     Z, _, labels, weights = log_odds(3)
-    slopes, intercepts = combine(Z[None], labels, weights)
+    slopes, intercepts = combine(Z[None], labels, weights, SHARES)
     order, families = np.array([2, 0, 1]), np.array([4, 2, 0, 1, 3])
     moved = Z[:, order][:, :, families][None]
-    other_slopes, other_intercepts = combine(moved, np.argsort(order)[labels], weights)
+    codes = np.argsort(order)[labels]
+    other_slopes, other_intercepts = combine(moved, codes, weights, SHARES[families])
     np.testing.assert_allclose(other_slopes, slopes[families], atol=1e-8)
     np.testing.assert_allclose(other_intercepts, intercepts[order], atol=1e-8)
 
 
 def test_coefficients_stay_above_zero():
     Z, _, labels, weights = log_odds(skill=(1.5, -2.0, -2.0, -2.0, 0.0))
-    slopes, _ = combine(Z[None], labels, weights)
+    slopes, _ = combine(Z[None], labels, weights, SHARES)
     assert (slopes >= 0).all()
     assert slopes[0] > 0.2
 

@@ -72,12 +72,12 @@ class OtherPools(PoolFinalAggregator):
         )
         self.selected = select_pool(training, target.folds, **self.selection)
         if not self.second_level:
-            self.selected = replace(self.selected, pool=self.equal_shares(training))
+            self.selected = replace(self.selected, pool=self.prior_shares(training))
         self.weights_ = self.selected.pool.weights
         self.intercept_ = self.selected.pool.intercept
 
-    def equal_shares(self, training: PoolTraining):
-        """Return the average of the families, each averaged along its path."""
+    def prior_shares(self, training: PoolTraining):
+        """Return the families, each averaged along its path, in their prior shares."""
         rows, scale = selection_rows(training.Z, training.labels, training.frequencies)
         everyone = np.arange(len(training.labels))
         paths = training.paths(everyone, 1.0, training.calibration(rows, scale))
@@ -86,7 +86,8 @@ class OtherPools(PoolFinalAggregator):
             type(path[0]).average(path, shares[family.name])
             for family, path in zip(self.families, paths, strict=True)
         ]
-        return type(pools[0]).average(pools, np.full(len(pools), 1 / len(pools)))
+        prior = np.array([family.share for family in self.families])
+        return type(pools[0]).average(pools, prior / prior.sum())
 
 
 class OtherClassifier(CFEnsembleClassifier):
