@@ -105,8 +105,8 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
     n_iter_ : int
         Sweeps or epochs of the trainer.
     weights_ : ndarray of shape (n_classifiers,)
-        Weight of every base learner's log-odds, in the mean over rows; with ``"mean"`` and linear
-        pools of its probability, with ``"weighted"`` of its reconstruction.
+        Weight of every learner's calibrated log-odds at gate 0, the mean over labelled rows; with
+        ``"mean"`` and linear pools of its probability, with ``"weighted"`` of its reconstruction.
     intercept_ : ndarray of shape (1,) or (n_classes,)
     gate_ : ndarray of shape (n_gates, n_classifiers)
         Change of the weights per unit of each gate; only with pools of log-odds.

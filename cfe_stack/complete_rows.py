@@ -32,7 +32,7 @@ class CompleteRows:
     constants : ndarray of shape (3, 1)
         What is added to each.
     bounded : ndarray of shape (n_classifiers,), default=None
-        Of bounded log-odds, in the score.
+        Coefficients of the probabilities in the score, from bounded log-odds.
     """
 
     link: LogitLink
@@ -61,16 +61,17 @@ class CompleteRows:
         )
         if pool.bounded is None:
             return cls(log_odds, coefficients, constants[:, None])
-        constants[0] += pool.bounded @ pool.calibration.offset
-        bounded = pool.bounded * pool.calibration.slope
+        # bounded log-odds are 4 p - 2
+        bounded = 4 * pool.bounded * pool.calibration.slope
+        constants[0] += pool.bounded @ pool.calibration.offset - bounded.sum() / 2
         return cls(log_odds, coefficients, constants[:, None], bounded)
 
     def scores(self, R: np.ndarray) -> np.ndarray:
         """Return raw scores (n,) of complete rows, given as the ensemble matrix (m, n)."""
-        Z = self.link.forward(R.astype(np.float64, copy=False))
+        P = R.astype(np.float64, copy=False)
+        Z = self.link.forward(P)
         score, per_gate, gate = self.coefficients @ Z + self.constants
         score += np.tanh(gate) * per_gate
         if self.bounded is not None:
-            # what bounded_log_odds makes of their log-odds
-            score += self.bounded @ (4 * np.clip(R, self.link.clip, 1 - self.link.clip) - 2)
+            score += self.bounded @ np.clip(P, self.link.clip, 1 - self.link.clip)
         return score

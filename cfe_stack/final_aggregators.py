@@ -165,12 +165,14 @@ class PoolFinalAggregator:
             target.loss,
             self.progress,
         )
-        self.selected = select_pool(training, target.folds, self.scorer)
-        pool = self.selected.pool
+        self._keep(select_pool(training, target.folds, self.scorer), training)
+
+    def _keep(self, selected: SelectedPool, training: PoolTraining) -> None:
+        self.selected, pool = selected, selected.pool
         self.weights_, self.intercept_ = pool.weights, pool.intercept
         if isinstance(pool, Pool) and pool.bounded is not None:
             ungated = pool.instance_weights(training.Z, 0 * training.phi)
-            self.weights_ = target.frequencies @ ungated / target.frequencies.sum()
+            self.weights_ = np.average(ungated, axis=0, weights=training.frequencies)
 
     def expand_cv_logits(self, usable: np.ndarray, otherwise: float | np.ndarray) -> None:
         """Give labelled instances that nobody predicted the prior's out-of-fold score."""

@@ -1,7 +1,7 @@
 """Opinion pools on calibrated log-odds: families, regularisation paths, and the pool that predicts.
 
-A pool's score is linear in its coefficients: Σ_u (w_u + Σ_g γ_ug φ_g) z̃_u + v_u t̃_u + b, with z̃_u
-the calibrated log-odds of classifier u, t̃_u the same of bounded log-odds, and φ_g functions of the
+A pool's score is linear in its coefficients: Σ_u (w_u + Σ_g γ_ug φ_g) z̃_u + v_u h̃_u + b, with z̃_u
+the calibrated log-odds of classifier u, h̃_u the same of bounded log-odds, and φ_g functions of the
 instance (gates). So pools that were trained apart can be averaged coefficient by coefficient, and
 the result is a pool again.
 """
@@ -34,7 +34,7 @@ class Family:
     signed : bool, default=False
         Allow negative weights.
     bounded : bool, default=False
-        Pool bounded log-odds.
+        Pool bounded log-odds, without gates.
     share : float, default=1.0
         Prior share where families are combined, relative to the others'.
     """
@@ -45,6 +45,10 @@ class Family:
     signed: bool = False
     bounded: bool = False
     share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.bounded and self.gate_strengths:
+            raise ValueError(f"{self.name}: a pool of bounded log-odds has no gates.")
 
     @property
     def grid(self) -> list[tuple[float, float]]:
@@ -76,8 +80,8 @@ def bounded_log_odds(Z: np.ndarray) -> np.ndarray:
     Notes
     -----
     :math:`4 (p - 1/2)` of log-odds and :math:`K p_k - 1` of centred log-ratios, which are like
-    them where no class is preferred, and end where a learner is sure. So a wrong label, or a
-    learner that is too sure, cannot outvote the others.
+    them where no class is preferred. They end where log-odds go on, so that a learner that is far
+    too sure has hardly more to say than one that is sure.
 
     Examples
     --------
@@ -114,20 +118,23 @@ class Pool:
     def instance_weights(self, Z: np.ndarray, phi: np.ndarray) -> np.ndarray:
         """Return what a unit of log-odds weighs in every instance, (n, n_classifiers).
 
-        Bounded log-odds weigh less the surer a classifier is: by their share of its log-odds.
+        Bounded log-odds count by their size in units of the log-odds, which for two classes is
+        the smaller the surer a classifier is. `contributions` are exact, this is their summary.
         """
         weights = self.weights + phi @ self.gates
         if self.bounded is None:
             return weights
-        T = bounded_log_odds(Z)
-        along, size = (a if Z.ndim == 2 else a.sum(axis=1) for a in (Z * T, Z * Z))
+        both = (Z * bounded_log_odds(Z), Z * Z)
+        along, size = (a if Z.ndim == 2 else a.sum(axis=1) for a in both)
         return weights + self.bounded * np.divide(along, size, np.ones_like(size), where=size > 0)
 
     def contributions(self, Z: np.ndarray, phi: np.ndarray) -> np.ndarray:
         """Return what every classifier adds to the scores, of the shape of `Z`."""
         weights = self.weights + phi @ self.gates
         parts = self.calibration.apply(Z) * (weights if Z.ndim == 2 else weights[:, None, :])
-        return parts if self.bounded is None else parts + self._bounded_part(Z) * self.bounded
+        if self.bounded is None:
+            return parts
+        return parts + self.calibration.apply(bounded_log_odds(Z)) * self.bounded
 
     def scores(self, Z: np.ndarray, phi: np.ndarray) -> np.ndarray:
         """Return raw scores (n,) or (n, K) of log-odds with the classifiers on the last axis."""
@@ -136,10 +143,9 @@ class Pool:
         scores = PoolDesign(Z, phi).scores(np.concatenate([coefficients, self.intercept]))
         shift = (self.weights + phi @ self.gates) @ offset
         scores += shift if Z.ndim == 2 else shift[:, None]
-        return scores if self.bounded is None else scores + self._bounded_part(Z) @ self.bounded
-
-    def _bounded_part(self, Z: np.ndarray) -> np.ndarray:
-        return self.calibration.apply(bounded_log_odds(Z))
+        if self.bounded is None:
+            return scores
+        return scores + bounded_log_odds(Z) @ (self.bounded * slope) + self.bounded @ offset
 
     def shifted(self, shift: np.ndarray) -> Self:
         """Return a copy with `shift` added to the intercept."""
@@ -149,7 +155,7 @@ class Pool:
     def average(cls, pools: list[Self], shares: np.ndarray) -> Self:
         """Return Σ share · pool, coefficient by coefficient; calibrations must agree."""
         shared = list(zip(shares, pools, strict=True))
-        bounded = [share * pool.bounded for share, pool in shared if pool.bounded is not None]
+        bounded = [s * pool.bounded for s, pool in shared if s and pool.bounded is not None]
         return replace(
             pools[0],
             weights=sum(share * pool.weights for share, pool in shared),

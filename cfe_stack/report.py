@@ -191,8 +191,8 @@ def _models(blended: Blend, weights: AggregatorWeightsDisplay) -> str:
     return section(
         "Models and their weights",
         paragraph(
-            "A weight multiplies the calibrated log-odds of a model. Models that say much the same "
-            "share one weight, so a small weight does not mean a bad model."
+            "A weight is what a unit of a model's calibrated log-odds counts. Models that say much "
+            "the same share one weight, so a small weight does not mean a bad model."
         ),
         pictures(
             picture(

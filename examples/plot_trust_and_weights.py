@@ -80,7 +80,8 @@ ReliabilityDisplay.from_estimator(stack, X_test, y_test).plot(axes[1])
 # %%
 # Trust. The horizontal axis is the first instance factor, which grows with the log-odds that the
 # learners give together; the line below says which mean prediction that is. A row that changes
-# from left to right is a learner that is trusted for one kind of instance more than for another.
+# from left to right is a learner that is trusted for one kind of instance more than for another;
+# one that fades at both ends is pooled by bounded log-odds, where sureness counts for less.
 
 TrustDisplay.from_estimator(stack, X_test).plot()
 

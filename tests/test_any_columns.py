@@ -12,6 +12,7 @@ from scipy import sparse
 from test_properties import FIXED, TIMES, check_probabilities
 
 from cfe_stack import CFEnsembleClassifier
+from cfe_stack.final_aggregators import FINAL_AGGREGATORS
 from cfe_stack.layout import LAYOUTS
 
 COLUMNS = {
@@ -61,7 +62,7 @@ def tables(draw):
 @given(
     made=tables(),
     container=st.sampled_from(sorted(CONTAINERS)),
-    aggregator=st.sampled_from(["log_pool", "linear_pool", "weighted", "mean", "bounded_pool"]),
+    aggregator=st.sampled_from(sorted(set(FINAL_AGGREGATORS) - {"auto", "greedy_selection"})),
     layout=st.sampled_from(["auto", "auto", "auto", *LAYOUTS]),
     names=st.booleans(),
 )

@@ -113,6 +113,20 @@ def test_a_log_pool_can_be_recomputed_from_its_attributes():
     assert not model.gate_.any()
 
 
+def test_weights_are_the_mean_over_labelled_rows_of_what_log_odds_weigh():
+    P, codes, _, _ = halves()
+    y, weights = codes.astype(float), np.arange(len(P)) % 3 + 1.0
+    y[::4] = NAN
+    model = CFEnsembleClassifier(aggregator="auto").fit(P, y, sample_weight=weights)
+    pool = model._predictor.aggregator.selected.pool
+    Z = logit(np.clip(P, 1e-3, 1 - 1e-3))
+    each = pool.weights + pool.bounded * 2 * np.tanh(Z / 2) / Z
+    known = ~np.isnan(y)
+    expected = np.average(each[known], axis=0, weights=weights[known])
+    np.testing.assert_allclose(model.weights_, expected)
+    assert np.abs(model.weights_ - pool.weights).max() > 0.01
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_out_of_fold_scores_are_an_honest_estimate(n_classes):
     P, codes, T, truth = halves(n_classes)

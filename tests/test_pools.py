@@ -81,7 +81,7 @@ def test_paths_are_what_a_generic_optimiser_finds(family, n_classes):
 @pytest.mark.parametrize("n_classes", [2, 4])
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
 @pytest.mark.parametrize("gamma", [0.0, 2.0])
-def test_only_the_signed_pool_has_negative_weights(family, n_classes, gamma):
+def test_only_signed_families_have_negative_weights(family, n_classes, gamma):
     Z, phi, labels, frequencies = log_odds(n_classes)
     given = Calibration(np.ones(M), np.zeros(M))
     settings = {"loss": FocalLoss(gamma)}
@@ -131,6 +131,7 @@ def test_averaging_pools_averages_their_scores(n_classes):
     shares = np.random.default_rng(0).dirichlet(np.ones(len(path)))
     each = np.stack([pool.scores(Z, phi) for pool in path])
     average = Pool.average(path, shares)
+    assert Pool.average(path, shares * [pool.bounded is None for pool in path]).bounded is None
     np.testing.assert_allclose(average.scores(Z, phi), np.tensordot(shares, each, axes=1))
     shift = np.arange(len(average.intercept)) + 0.5
     np.testing.assert_allclose(
@@ -159,13 +160,27 @@ def test_a_score_is_the_sum_of_contributions(n_classes):
     np.testing.assert_allclose(parts[7, ..., 3], expected)
 
 
-@pytest.mark.parametrize("direction", [1.0, [2.0, -1.0, -1.0]], ids=["two", "three"])
-def test_bounded_log_odds_weigh_less_the_surer_a_classifier_is(direction):
-    Z = np.multiply.outer([0.0, 1e-4, 1.0, 50.0], direction)[..., None]
+@pytest.mark.parametrize("n_classes", [2, 3, 11])
+def test_bounded_log_odds_are_log_odds_near_indifference_and_end(n_classes):
+    Z = np.random.default_rng(0).normal(size=(9, M) if n_classes == 2 else (9, n_classes, M))
+    if n_classes > 2:
+        Z -= Z.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(bounded_log_odds(1e-5 * Z), 1e-5 * Z, atol=1e-9)
+    assert np.abs(bounded_log_odds(1e3 * Z)).max() <= max(2, n_classes - 1)
+
+
+def test_bounded_log_odds_of_two_classes_weigh_less_the_surer_a_classifier_is():
+    Z = np.array([0.0, 1e-4, 1.0, 2.0, 50.0])[:, None]
     pool = Pool(np.zeros(1), np.zeros((1, 1)), np.zeros(1), GIVEN, np.array([2.0]))
-    weights = pool.instance_weights(Z, np.zeros((4, 1)))[:, 0]
-    np.testing.assert_allclose(weights[:2], 2, rtol=1e-3)
-    assert 2 > weights[2] > weights[3] > 0
+    weights = pool.instance_weights(Z, np.zeros((5, 1)))[:, 0]
+    np.testing.assert_allclose(weights[:2], 2, rtol=1e-6)
+    assert (np.diff(weights[1:]) < 0).all()
+    assert weights[-1] > 0
+
+
+def test_a_bounded_family_has_no_gates():
+    with pytest.raises(ValueError, match="mine: a pool of bounded log-odds has no gates"):
+        Family("mine", (5.0,), (15.0,), bounded=True)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

@@ -78,16 +78,17 @@ def test_contributions_sum_to_the_scores(name, n_classes):
 
 @pytest.mark.filterwarnings("ignore::cfe_stack.MissingPredictionsWarning")
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_empty_and_unlabelled_rows_teach_the_aggregator_nothing(n_classes):
+@pytest.mark.parametrize("aggregator", ["log_pool", "bounded_pool"])
+def test_empty_and_unlabelled_rows_teach_the_aggregator_nothing(aggregator, n_classes):
     made = simulated(n_classes)
     R, labels = made.R.copy(), made.labels.copy()
     R[:, :30] = NAN
-    first = trained(EnsembleData(R, labels), "log_pool", n_classes)
+    first = trained(EnsembleData(R, labels), aggregator, n_classes)
     labels[:30] = (labels[:30] + 1) % n_classes
-    second = trained(EnsembleData(R, labels), "log_pool", n_classes)
+    second = trained(EnsembleData(R, labels), aggregator, n_classes)
     np.testing.assert_array_equal(first.aggregator.weights_, second.aggregator.weights_)
     labels[:30] = -1
-    third = trained(EnsembleData(R, labels), "log_pool", n_classes)
+    third = trained(EnsembleData(R, labels), aggregator, n_classes)
     np.testing.assert_allclose(first.aggregator.weights_, third.aggregator.weights_, rtol=1e-9)
 
 
@@ -101,8 +102,9 @@ def test_empty_and_unlabelled_rows_teach_the_aggregator_nothing(n_classes):
     ],
     ids=["balanced", "dict", "alpha", "gamma"],
 )
-def test_the_settings_of_the_loss_reach_the_aggregator(settings):
+@pytest.mark.parametrize("aggregator", ["log_pool", "bounded_pool"])
+def test_the_settings_of_the_loss_reach_the_aggregator(aggregator, settings):
     made = simulated(class_prior=0.1)
     data = EnsembleData(made.R, made.labels)
-    plain, bent = trained(data, "log_pool"), trained(data, "log_pool", **settings)
+    plain, bent = trained(data, aggregator), trained(data, aggregator, **settings)
     assert np.abs(plain.aggregator.weights_ - bent.aggregator.weights_).max() > 1e-4

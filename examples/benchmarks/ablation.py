@@ -27,7 +27,7 @@ from cfe_stack import CFEnsembleClassifier
 from cfe_stack.calibration import Calibration
 from cfe_stack.final_aggregators import FINAL_AGGREGATORS, FoldedIn, PoolFinalAggregator, Target
 from cfe_stack.metrics import log_loss
-from cfe_stack.pool_selection import PoolTraining, select_pool, selection_rows
+from cfe_stack.pool_selection import PoolTraining, SelectedPool, select_pool, selection_rows
 
 FAMILIES = FINAL_AGGREGATORS["auto"]
 MISSING = 0.3
@@ -70,20 +70,18 @@ class OtherPools(PoolFinalAggregator):
             target.loss_weights,
             target.loss,
         )
-        self.selected = select_pool(training, target.folds, **self.selection)
+        selected = select_pool(training, target.folds, **self.selection)
         if not self.second_level:
-            self.selected = replace(self.selected, pool=self.prior_shares(training))
-        self.weights_ = self.selected.pool.weights
-        self.intercept_ = self.selected.pool.intercept
+            selected = replace(selected, pool=self.prior_shares(selected, training))
+        self._keep(selected, training)
 
-    def prior_shares(self, training: PoolTraining):
+    def prior_shares(self, selected: SelectedPool, training: PoolTraining):
         """Return the families, each averaged along its path, in their prior shares."""
         rows, scale = selection_rows(training.Z, training.labels, training.frequencies)
         everyone = np.arange(len(training.labels))
         paths = training.paths(everyone, 1.0, training.calibration(rows, scale))
-        shares = self.selected.path_shares
         pools = [
-            type(path[0]).average(path, shares[family.name])
+            type(path[0]).average(path, selected.path_shares[family.name])
             for family, path in zip(self.families, paths, strict=True)
         ]
         prior = np.array([family.share for family in self.families])

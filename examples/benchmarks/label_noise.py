@@ -20,18 +20,29 @@ from sklearn.neighbors import KNeighborsClassifier
 from xgboost import XGBClassifier
 
 from cfe_stack import collect_out_of_fold
-from cfe_stack.comparison import CONTENDERS
-from cfe_stack.comparison.contenders import OURS
+from cfe_stack.comparison.contenders import OURS, cells, columns, fit_predict, resolve_contenders
 from cfe_stack.metrics import log_loss
 
 N_TRAIN, N_TEST = 1500, 4500
 SHARES = (0.0, 0.05, 0.1)
-SEPARATIONS = (1.0, 2.0)
+PROBLEMS = {"close": (2, 1.0), "far": (2, 2.0), "six": (6, 1.5)}
+"""Numbers of classes and their separations."""
 NAMES = (
     "mean", "greedy selection", "LogisticRegression", "LogisticRegressionCV",
     "LogisticRegressionCV, log-odds",
 )  # fmt: skip
-WITHOUT = "CF-Ensemble, no bounded pool"
+
+
+def no_bounded_pool(train, test):
+    """Return what the default predicts without its bounded pool."""
+    others = tuple(name for name in FAMILIES if name != "bounded_pool")
+    A, B = (columns(cells(data)) for data in (train, test))
+    return fit_predict(OtherClassifier().with_pools(families=others), A, B, train)
+
+
+CONTENDERS = resolve_contenders(
+    {name: name for name in NAMES} | {f"{OURS}, no bounded pool": no_bounded_pool, OURS: OURS}
+)
 
 
 def learners(seed):
@@ -47,24 +58,21 @@ def learners(seed):
     ]
 
 
-def losses(share, separation, seed):
+def losses(share, n_classes, separation, seed):
     """Return the log-loss of every contender on the test rows."""
     X, y = make_classification(
         N_TRAIN + N_TEST,
         12,
         n_informative=6,
         n_redundant=2,
+        n_classes=n_classes,
         class_sep=separation,
-        flip_y=2 * share,  # labels drawn anew are right half of the time
+        flip_y=share * n_classes / (n_classes - 1),  # labels drawn anew may be right
         random_state=seed,
     )
     train, test = slice(None, N_TRAIN), slice(N_TRAIN, None)
     data = collect_out_of_fold(learners(seed), X[train], y[train], X_test=X[test], progress=False)
-    found = {name: CONTENDERS[name].predict(data, data.test) for name in (*NAMES, OURS)}
-    others = tuple(name for name in FAMILIES if name != "bounded_pool")
-    without = OtherClassifier().with_pools(families=others).fit(data.R.T, data.labels)
-    found[WITHOUT] = without.predict_proba(data.test.R.T)
-    return {name: log_loss(y[test], proba) for name, proba in found.items()}
+    return {c.name: log_loss(y[test], c.predict(data, data.test)) for c in CONTENDERS}
 
 
 def main():
@@ -72,15 +80,15 @@ def main():
     parser.add_argument("--seeds", type=int, default=10)
     seeds = parser.parse_args().seeds
     warnings.simplefilter("ignore")
-    columns = {}
+    table = {}
     for share in SHARES:
-        for separation in SEPARATIONS:
-            found = [losses(share, separation, seed) for seed in range(seeds)]
-            columns[share, separation] = {n: np.mean([f[n] for f in found]) for n in found[0]}
-    print(f"wrong labels{'':<22}" + "".join(f"{share:>9.0%}" for share, _ in columns))
-    print(f"separation of the classes{'':<9}" + "".join(f"{s:>9.0f}" for _, s in columns))
-    for name in (*NAMES, WITHOUT, OURS):
-        print(f"{name:<34}" + "".join(f"{column[name]:>9.4f}" for column in columns.values()))
+        for title, problem in PROBLEMS.items():
+            found = [losses(share, *problem, seed) for seed in range(seeds)]
+            table[share, title] = {n: np.mean([f[n] for f in found]) for n in found[0]}
+    print(f"{'wrong labels':<34}" + "".join(f"{share:>9.0%}" for share, _ in table))
+    print(f"{'classes':<34}" + "".join(f"{title:>9}" for _, title in table))
+    for name in (contender.name for contender in CONTENDERS):
+        print(f"{name:<34}" + "".join(f"{column[name]:>9.4f}" for column in table.values()))
     print(f"\nLog-loss of {N_TEST} test rows, mean over {seeds} problems.")
 
 
