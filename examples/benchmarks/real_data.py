@@ -35,11 +35,13 @@ TITLES = {
     "pr_auc": "PR-AUC",
     "accuracy": "accuracy",
     "ece": "ECE",
+    "ece_by_chance": "by chance",
     "ece_of_1": "ECE of 1",
     "slope": "slope",
 }
-TWO_CLASSES = ("log_loss", "roc_auc", "pr_auc", "ece", "ece_of_1", "slope")
-MORE_CLASSES = ("log_loss", "roc_auc", "accuracy", "ece")
+TWO_CLASSES = ("log_loss", "roc_auc", "pr_auc", "ece", "ece_by_chance", "ece_of_1", "slope")
+MORE_CLASSES = ("log_loss", "roc_auc", "accuracy", "ece", "ece_by_chance")
+DRAWS = 100
 
 
 def calibration_slope(codes: np.ndarray, proba: np.ndarray, weights: np.ndarray | None) -> float:
@@ -58,7 +60,17 @@ def calibration_error_of_class_1(
     return gap_over_bins(proba[:, 1], codes, weights)
 
 
+def calibration_error_by_chance(
+    codes: np.ndarray, proba: np.ndarray, weights: np.ndarray | None
+) -> float:
+    """Mean ECE that these probabilities have on as many rows if they are calibrated."""
+    top = proba.max(axis=1)
+    draws = np.random.default_rng(0).random((DRAWS, len(top))) < top
+    return float(np.mean([gap_over_bins(top, right, weights) for right in draws]))
+
+
 OWN_METRICS = {
+    "ece_by_chance": Metric("ece_by_chance", calibration_error_by_chance),
     "slope": Metric("slope", calibration_slope, greater_is_better=True),
     "ece_of_1": Metric("ece_of_1", calibration_error_of_class_1),
 }
@@ -141,9 +153,10 @@ def main() -> int:
         print(f"\n{comparison.verdict()}\n" + "\n".join(comparison.notes))
     name = done[0].reference
     print(
-        f"\n{name} w–l: sets on which {name} has the lower log-loss, and the others. Wilcoxon: "
-        f"signed ranks of the\nsets' log-losses against {name}, two-sided; Holm: adjusted for the "
-        "number of contenders in the table;\nECE p: the first test, of calibration errors."
+        "\nBy chance: the mean ECE of probabilities like these on as many rows, if calibrated. "
+        f"{name} w–l: sets\non which {name} has the lower log-loss, and the others. Wilcoxon: "
+        f"signed ranks of the sets' log-losses\nagainst {name}, two-sided; Holm: adjusted for the "
+        "number of contenders in the table; ECE p: the first\ntest, of calibration errors."
     )
     if options.csv:
         write(options.csv, done)
