@@ -29,7 +29,7 @@ MANY_ROWS = 10_000
 """Beyond this many rows, strengths and families are selected on so many of them.
 
 Half as many for more than two classes, where a row holds a score per class. Of 20 000 rows that
-takes two thirds off the time with ten classes, and the log-loss of new rows moves by 0.0001 at most
+takes two thirds off the time with ten classes, and the log-loss of new rows moves by 0.0002 at most
 with two, three and ten (`examples/benchmarks/selection_rows.py`).
 """
 RARE_ROWS = 500
