@@ -121,16 +121,17 @@ class Pool:
         Bounded log-odds count by their size in units of the log-odds, which for two classes is
         the smaller the surer a classifier is. `contributions` are exact, this is their summary.
         """
-        weights = self.weights + phi @ self.gates
+        weights = self._weights_at(phi)
         if self.bounded is None:
             return weights
-        both = (Z * bounded_log_odds(Z), Z * Z)
-        along, size = (a if Z.ndim == 2 else a.sum(axis=1) for a in both)
+        along, size = Z * bounded_log_odds(Z), Z * Z
+        if Z.ndim == 3:
+            along, size = along.sum(axis=1), size.sum(axis=1)
         return weights + self.bounded * np.divide(along, size, np.ones_like(size), where=size > 0)
 
     def contributions(self, Z: np.ndarray, phi: np.ndarray) -> np.ndarray:
         """Return what every classifier adds to the scores, of the shape of `Z`."""
-        weights = self.weights + phi @ self.gates
+        weights = self._weights_at(phi)
         parts = self.calibration.apply(Z) * (weights if Z.ndim == 2 else weights[:, None, :])
         if self.bounded is None:
             return parts
@@ -141,11 +142,15 @@ class Pool:
         slope, offset = self.calibration.slope, self.calibration.offset
         coefficients = np.concatenate([self.weights * slope, (self.gates * slope).ravel()])
         scores = PoolDesign(Z, phi).scores(np.concatenate([coefficients, self.intercept]))
-        shift = (self.weights + phi @ self.gates) @ offset
+        shift = self._weights_at(phi) @ offset
         scores += shift if Z.ndim == 2 else shift[:, None]
         if self.bounded is None:
             return scores
         return scores + bounded_log_odds(Z) @ (self.bounded * slope) + self.bounded @ offset
+
+    def _weights_at(self, phi: np.ndarray) -> np.ndarray:
+        """Return the weights of log-odds (n, n_classifiers) at gate values (n, n_gates)."""
+        return self.weights + phi @ self.gates
 
     def shifted(self, shift: np.ndarray) -> Self:
         """Return a copy with `shift` added to the intercept."""

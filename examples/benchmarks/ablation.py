@@ -96,9 +96,17 @@ class OtherClassifier(CFEnsembleClassifier):
         self.pools = pools
         return self
 
+    def __sklearn_clone__(self) -> "OtherClassifier":
+        return OtherClassifier().with_pools(**self.pools)
+
     def _check_parameters(self):
         loss, _ = super()._check_parameters()
         return loss, OtherPools(**self.pools)
+
+
+def without(family: str) -> OtherClassifier:
+    """Return the default without a family."""
+    return OtherClassifier().with_pools(families=tuple(f for f in FAMILIES if f != family))
 
 
 def variants() -> dict[str, CFEnsembleClassifier]:
@@ -113,9 +121,7 @@ def variants() -> dict[str, CFEnsembleClassifier]:
         "second level as fitted": OtherClassifier().with_pools(by_evidence=False),
         "inner folds not repeated": CFEnsembleClassifier(cv=StratifiedKFold(5)),
     }
-    for label, left_out in (("no gates", "gated_pool"), ("no bounded pool", "bounded_pool")):
-        others = tuple(name for name in FAMILIES if name != left_out)
-        found[label] = OtherClassifier().with_pools(families=others)
+    found |= {"no gates": without("gated_pool"), "no bounded pool": without("bounded_pool")}
     found |= {f"{name} alone": CFEnsembleClassifier(aggregator=name) for name in FAMILIES}
     found |= {
         "class weights": CFEnsembleClassifier(class_weight="balanced"),

@@ -10,7 +10,7 @@ import argparse
 import warnings
 
 import numpy as np
-from ablation import FAMILIES, OtherClassifier
+from ablation import without
 from lightgbm import LGBMClassifier
 from sklearn.datasets import make_classification
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
@@ -20,7 +20,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from xgboost import XGBClassifier
 
 from cfe_stack import collect_out_of_fold
-from cfe_stack.comparison.contenders import OURS, cells, columns, fit_predict, resolve_contenders
+from cfe_stack.comparison.contenders import OURS, resolve_contenders
 from cfe_stack.metrics import log_loss
 
 N_TRAIN, N_TEST = 1500, 4500
@@ -32,16 +32,9 @@ NAMES = (
     "LogisticRegressionCV, log-odds",
 )  # fmt: skip
 
-
-def no_bounded_pool(train, test):
-    """Return what the default predicts without its bounded pool."""
-    others = tuple(name for name in FAMILIES if name != "bounded_pool")
-    A, B = (columns(cells(data)) for data in (train, test))
-    return fit_predict(OtherClassifier().with_pools(families=others), A, B, train)
-
-
 CONTENDERS = resolve_contenders(
-    {name: name for name in NAMES} | {f"{OURS}, no bounded pool": no_bounded_pool, OURS: OURS}
+    {name: name for name in NAMES}
+    | {f"{OURS}, no bounded pool": without("bounded_pool"), OURS: OURS}
 )
 
 
@@ -87,8 +80,8 @@ def main():
             table[share, title] = {n: np.mean([f[n] for f in found]) for n in found[0]}
     print(f"{'wrong labels':<34}" + "".join(f"{share:>9.0%}" for share, _ in table))
     print(f"{'classes':<34}" + "".join(f"{title:>9}" for _, title in table))
-    for name in (contender.name for contender in CONTENDERS):
-        print(f"{name:<34}" + "".join(f"{column[name]:>9.4f}" for column in table.values()))
+    for c in CONTENDERS:
+        print(f"{c.name:<34}" + "".join(f"{column[c.name]:>9.4f}" for column in table.values()))
     print(f"\nLog-loss of {N_TEST} test rows, mean over {seeds} problems.")
 
 
