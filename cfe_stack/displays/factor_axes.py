@@ -6,6 +6,9 @@ from cfe_stack.ensemble_data import EnsembleData, observed
 from cfe_stack.link import IdentityLink
 from cfe_stack.trainers.factor_model import FactorModel
 
+CLOSE_SHARE = 1e-6
+"""Squared distances below this share of the squared lengths are computed without cancellation."""
+
 
 def classifier_plane(model: FactorModel) -> tuple[np.ndarray, np.ndarray]:
     """Return positions (m, 2) of the classifiers, and the share of their spread on each axis.
@@ -74,11 +77,19 @@ def classifier_distances(model: FactorModel, data: EnsembleData) -> np.ndarray:
         Z = Z * present[:, None, :]
         length = np.square(Z).sum(axis=1) @ present.T
         products = np.einsum("uki,vki->uv", Z, Z, optimize=True)
-        squares += length + length.T - 2 * products
+        differences = length + length.T - 2 * products
+        # A difference of squares loses about eps · length, which is all there is between copies:
+        # for close pairs the differences themselves are squared, so that copies are at 0 exactly.
+        close = np.triu(differences <= CLOSE_SHARE * (length + length.T), k=1)
+        np.fill_diagonal(differences, 0.0)
+        for u, v in np.argwhere(close):
+            exact = np.square((Z[u] - Z[v]) * (present[u] * present[v])).sum()
+            differences[u, v] = differences[v, u] = exact
+        squares += differences
         counts += present @ present.T
     n_values = len(model.shift) // m
     with np.errstate(divide="ignore", invalid="ignore"):
-        distances = np.sqrt(np.maximum(squares, 0.0) / (counts * n_values))
+        distances = np.sqrt(squares / (counts * n_values))
     return np.where(counts > 0, distances, np.inf)
 
 
