@@ -1,4 +1,6 @@
 import importlib
+import linecache
+import os
 import subprocess
 import sys
 from functools import partial
@@ -100,17 +102,83 @@ def test_what_cannot_be_hashed_is_said():
         Fingerprint(i for i in range(3))
 
 
-@pytest.mark.parametrize("text", ["class Mine(", "x = 1\n", '"""\n\nclass Mine:'])
-def test_a_class_whose_file_has_been_broken_since_has_an_address(tmp_path, monkeypatch, text):
-    file = tmp_path / "broken_later.py"
-    file.write_text(
-        "from sklearn.naive_bayes import GaussianNB\n\n\nclass Mine(GaussianNB):\n    x = 1"
+CLASS = """
+from sklearn.naive_bayes import GaussianNB
+
+class Base(GaussianNB):
+    def helped(self, X):
+        return X + 1
+
+class Mine(Base):
+    \"\"\"A learner of the user's own.\"\"\"
+
+    kinds = {"a", "b"}
+
+    def fit(self, X, y, *, shift=0.5):
+        return super().fit(self.helped(X) if "a" in {"a", "b", "c", "d"} else X, y)
+
+    @property
+    def width(self):
+        return 1
+
+    @staticmethod
+    def narrow(X):
+        return X
+"""
+
+
+def written(folder, text, hash_seed=0):
+    """Return the address of `Mine()` in a module with this text, found by another process."""
+    folder.mkdir(exist_ok=True)
+    (folder / "own_learner.py").write_text(text)
+    code = (
+        "from cfe_stack.adapters.fingerprints import Fingerprint; from own_learner import Mine;"
+        "print(Fingerprint(Mine()).digest)"
     )
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    run = subprocess.run(
+        [sys.executable, "-B", "-c", code],
+        env=os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": str(hash_seed)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return run.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("X + 1", "X + 2"),
+        ("shift=0.5", "shift=0.25"),
+        ("return 1", "return 2"),
+        ("return X\n", "return -X\n"),
+        ('kinds = {"a", "b"}', 'kinds = {"a"}'),
+        ('"c", "d"}', '"c", "e"}'),
+        ("Mine(Base)", "Mine(GaussianNB)"),
+    ],
+    ids=["base class", "default", "property", "static method", "attribute", "constant", "bases"],
+)
+def test_the_code_of_a_learners_class_is_part_of_its_address(tmp_path, old, new):
+    assert old in CLASS
+    assert written(tmp_path, CLASS) != written(tmp_path, CLASS.replace(old, new))
+
+
+def test_what_does_not_change_a_prediction_leaves_the_address_of_a_class(tmp_path):
+    first = written(tmp_path / "here", CLASS, hash_seed=0)
+    assert written(tmp_path / "here", CLASS.replace("+ 1", "+ 1  # one"), hash_seed=1) == first
+    assert written(tmp_path / "elsewhere", CLASS.replace("A learner", "The one"), 2) == first
+
+
+@pytest.mark.parametrize("fate", ["class Mine(", "x = 1\n", '"""\n\nclass Mine:', None])
+def test_the_address_of_a_class_does_not_depend_on_its_file(tmp_path, monkeypatch, fate):
+    file = tmp_path / "lost_later.py"
+    file.write_text(CLASS)
     monkeypatch.syspath_prepend(tmp_path)
-    model = importlib.import_module("broken_later").Mine()
-    file.write_text(text)
-    assert Fingerprint(model).digest != Fingerprint(GaussianNB()).digest
-    sys.modules.pop("broken_later")
+    model = importlib.import_module("lost_later").Mine()
+    before = Fingerprint(model).digest
+    file.unlink() if fate is None else file.write_text(fate)
+    linecache.clearcache()
+    assert Fingerprint(model).digest == before != Fingerprint(GaussianNB()).digest
+    sys.modules.pop("lost_later")
 
 
 def test_versions_are_those_of_packages_in_use():

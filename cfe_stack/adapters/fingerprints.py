@@ -6,9 +6,7 @@ is part of the address, because it changes from one run to the next.
 
 import functools
 import hashlib
-import inspect
 import sys
-import tokenize
 import types
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,6 +20,12 @@ from cfe_stack.adapters.learners import THREAD_PARAMETERS, nested_estimators, pa
 FORMAT = "cfe_stack fold prediction 1"
 """Changes when entries of older versions must not be read any more."""
 _CHUNK = 1 << 24
+
+_NOT_CODE = {
+    "__annotations__", "__dict__", "__doc__", "__firstlineno__", "__module__",
+    "__static_attributes__", "__weakref__", "_abc_impl",
+}  # fmt: skip
+"""Attributes of a class that say nothing of what it does, or differ between processes."""
 
 
 class UncacheableError(ValueError):
@@ -127,6 +131,7 @@ class Fingerprint:
             self._mark("function", value.__module__, value.__qualname__)
             self._add_code(value.__code__)
             self.add(value.__defaults__)
+            self.add(value.__kwdefaults__)
             self.add([cell.cell_contents for cell in value.__closure__ or ()])
         elif isinstance(value, (type, types.BuiltinFunctionType, np.ufunc)):
             self._mark("named", getattr(value, "__module__", ""), value.__name__)
@@ -147,8 +152,43 @@ class Fingerprint:
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
                 self._add_code(constant)
+            elif isinstance(constant, frozenset):
+                # the order of a set of strings changes from one process to the next
+                self._mark("set", sorted(map(repr, constant)))
             else:
                 self._mark(repr(constant))
+
+    def _add_class(self, cls: type) -> None:
+        """Feed the code of a class and of its bases, unless an installed package defines them.
+
+        Code is read from the class in memory and not from its file, which may be out of reach, and
+        may have changed since the class was made.
+        """
+        for base in cls.__mro__:
+            self._mark("class", base.__module__, base.__qualname__)
+            if _is_installed(base.__module__.split(".")[0]):
+                continue
+            for name, value in sorted(vars(base).items()):
+                if name not in _NOT_CODE:
+                    self._mark(name)
+                    self._add_attribute(value)
+
+    def _add_attribute(self, value: Any) -> None:
+        """Feed an attribute of a class, by its kind alone where it has no content address."""
+        if isinstance(value, (classmethod, staticmethod)):
+            self._add_attribute(value.__func__)
+        elif isinstance(value, property):
+            for part in (value.fget, value.fset, value.fdel):
+                self._add_attribute(part)
+        elif isinstance(value, functools.cached_property):
+            self._add_attribute(value.func)
+        elif hasattr(type(value), "__get__") and not isinstance(value, types.FunctionType):
+            self._mark("descriptor", type(value).__qualname__)
+        else:
+            try:
+                self.add(value)
+            except UncacheableError:
+                self._mark("attribute", type(value).__qualname__)
 
     def add_estimator(self, estimator: Any) -> None:
         """Feed the class and parameters of a learner, those of nested learners included.
@@ -163,8 +203,7 @@ class Fingerprint:
         if cls.__name__ == "FrozenEstimator":
             # its parameters do not say how it was fitted
             self._mark(joblib.hash(estimator))
-        if _distribution_version(package_of(estimator)) is None:
-            self._mark(_source(cls))
+        self._add_class(cls)
         for name, value in sorted(estimator.get_params(deep=False).items()):
             if name not in THREAD_PARAMETERS:
                 self._mark(name)
@@ -187,8 +226,5 @@ def _distribution_version(package: str) -> str | None:
     return getattr(sys.modules.get(package), "__version__", None)
 
 
-def _source(cls: type) -> str:
-    try:
-        return inspect.getsource(cls)
-    except (OSError, TypeError, SyntaxError, tokenize.TokenError):
-        return ""  # typed in, or its file has been changed since
+def _is_installed(package: str) -> bool:
+    return package in sys.stdlib_module_names or _distribution_version(package) is not None
