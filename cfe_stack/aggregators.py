@@ -25,6 +25,8 @@ HELD_CELLS = 1 << 24
 """Features of so many cells are kept while they are solved for; more are made again and again."""
 POOL_PRIOR = 50.0
 """Strength of the pull of a logarithmic pool towards equal weights where none is chosen."""
+SOLVER_TOL = 1e-16
+"""Expected decrease at which a solver stops; small, since a weak prior leaves flat directions."""
 
 
 class Aggregator(Protocol):
@@ -251,8 +253,7 @@ def solve_weights(
         loss=loss,
     )
     start = np.concatenate([aggregator.weights_, np.atleast_1d(aggregator.intercept_)])
-    # a weak prior leaves flat directions, in which a small decrease is not yet the end
-    theta = minimize_pool(problem, start, tol=1e-16)
+    theta = minimize_pool(problem, start, tol=SOLVER_TOL)
     return theta[:m], float(theta[m]) if n_intercepts == 1 else theta[m:]
 
 
