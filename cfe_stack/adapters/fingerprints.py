@@ -174,7 +174,7 @@ class Fingerprint:
                     self._add_attribute(value)
 
     def _add_attribute(self, value: Any) -> None:
-        """Feed an attribute of a class, by its kind alone where it has no content address."""
+        """Feed an attribute of a class, by its type alone where it is state and not a setting."""
         if isinstance(value, (classmethod, staticmethod)):
             self._add_attribute(value.__func__)
         elif isinstance(value, property):
@@ -182,13 +182,10 @@ class Fingerprint:
                 self._add_attribute(part)
         elif isinstance(value, functools.cached_property):
             self._add_attribute(value.func)
-        elif hasattr(type(value), "__get__") and not isinstance(value, types.FunctionType):
-            self._mark("descriptor", type(value).__qualname__)
-        else:
-            try:
-                self.add(value)
-            except UncacheableError:
-                self._mark("attribute", type(value).__qualname__)
+        elif isinstance(value, types.FunctionType) or _is_setting(value):
+            self.add(value)
+        elif not isinstance(value, (list, dict, set)):
+            self._mark("attribute", type(value).__qualname__)
 
     def add_estimator(self, estimator: Any) -> None:
         """Feed the class and parameters of a learner, those of nested learners included.
@@ -224,6 +221,15 @@ def library_versions(estimators: Iterable[Any]) -> dict[str, str]:
 
 def _distribution_version(package: str) -> str | None:
     return getattr(sys.modules.get(package), "__version__", None)
+
+
+def _is_setting(value: Any) -> bool:
+    """Whether a class attribute is a number, a text, or holds such: learners log into others."""
+    if isinstance(value, Mapping):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return len(value) > 0 and all(map(_is_setting, value))
+    return value is None or isinstance(value, (bool, int, float, complex, str, bytes))
 
 
 def _is_installed(package: str) -> bool:
