@@ -1,4 +1,4 @@
-"""One thread per test process: pytest runs several, and the systems in the tests are small."""
+"""Set one thread per test process, and select the cases that run by default."""
 
 import os
 import shutil
@@ -7,6 +7,21 @@ import pytest
 
 for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by markers
+def pytest_collection_modifyitems(items):
+    """Mark as exhaustive what `first_cases` leaves out of the default selection.
+
+    Of a parametrized test, `first_cases("p")` keeps the cases with the first value of `p`, and
+    `first_cases` without names the first case alone.
+    """
+    for item in items:
+        marker = item.get_closest_marker("first_cases")
+        if marker is not None:
+            indices = item.callspec.indices
+            if any(indices[name] for name in marker.args or indices):
+                item.add_marker(pytest.mark.exhaustive)
 
 
 @pytest.fixture(scope="session")

@@ -83,6 +83,7 @@ def test_reconstruction_never_rises(setting, seed, label_aware):
     assert (np.diff(history) <= 1e-13 * history[:-1]).all()
 
 
+@pytest.mark.first_cases
 @every_setting
 def test_gradient_of_the_reconstruction_vanishes_at_the_solution(setting):
     *kind, parameters = setting
@@ -299,6 +300,7 @@ def test_training_without_a_ridge_stays_finite(kind, latent_dim, dtype):
     assert np.isfinite(trainer.predict_proba(single.R)).all()
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize("link", ["identity", "logit"])
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_spectral_start_of_complete_uniform_data_is_the_solution(n_classes, link):

@@ -15,6 +15,8 @@ from cfe_stack import CFEnsembleClassifier
 from cfe_stack.final_aggregators import FINAL_AGGREGATORS
 from cfe_stack.layout import LAYOUTS
 
+pytestmark = pytest.mark.exhaustive
+
 COLUMNS = {
     "uniform": lambda r, codes, rng: r,
     "constant": lambda r, codes, rng: np.full_like(r, rng.choice([0, 1, 0.5, -3, 1e300, 1e-320])),

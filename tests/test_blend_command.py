@@ -77,6 +77,7 @@ def test_a_submission_is_written_and_the_scores_are_printed(files, capsys):
     assert "120 rows to predict" in err
 
 
+@pytest.mark.exhaustive
 def test_the_same_files_give_the_same_result(files, capsys):
     root, _ = files
     texts = []
@@ -107,6 +108,7 @@ def test_a_report_without_matplotlib_is_refused_before_the_work(files, capsys, m
     assert not (root / "other.html").exists()
 
 
+@pytest.mark.exhaustive
 def test_several_classes_labels_and_another_metric(tmp_path, capsys):
     classes = ["low", "mid", "high"]
     truth = write_folders(tmp_path, 3, classes, seed=1, n=150)
@@ -164,6 +166,7 @@ def test_folders_and_models_that_are_missing_are_named(files, tmp_path, capsys):
         assert "Traceback" not in err
 
 
+@pytest.mark.exhaustive
 def test_in_sample_files_are_refused_until_allowed(tmp_path, capsys):
     write_folders(tmp_path)
     labels = pd.read_csv(tmp_path / "train.csv")
@@ -181,6 +184,7 @@ def test_in_sample_files_are_refused_until_allowed(tmp_path, capsys):
     assert "beta looks like in-sample predictions" in capsys.readouterr().err
 
 
+@pytest.mark.exhaustive
 def test_rows_without_any_prediction_are_a_warning(tmp_path, capsys):
     write_folders(tmp_path)
     labels = pd.read_csv(tmp_path / "train.csv")

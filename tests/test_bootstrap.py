@@ -26,6 +26,7 @@ def test_intervals_hold_the_true_score_about_as_often_as_they_say():
     assert 0.85 <= inside / n_sets < 1
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("metric", ["log_loss", "roc_auc"])
 def test_the_better_contender_comes_first_and_wins_most_draws(metric):
     codes = np.tile([0, 1], 150)

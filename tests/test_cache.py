@@ -238,6 +238,7 @@ def test_only_old_leftovers_are_removed(tmp_path):
     assert cache.load("abc") is not None
 
 
+@pytest.mark.exhaustive
 def test_killed_at_ten_random_moments_nothing_is_lost(tmp_path):
     killed, resumed, again = collected_with(tmp_path, kills=10)
     assert 0 < killed < 40
@@ -247,6 +248,7 @@ def test_killed_at_ten_random_moments_nothing_is_lost(tmp_path):
     assert np.load(tmp_path / "R.npy").tobytes() == undisturbed()
 
 
+@pytest.mark.exhaustive
 def test_two_processes_share_a_directory(tmp_path):
     _, both, again = collected_with(tmp_path, kills=0)
     assert 40 <= both <= 80

@@ -240,6 +240,7 @@ def test_groups_stay_together():
         CFEnsembleClassifier(**FAST).fit(P, codes, groups=np.zeros(600))
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize("layout", ["blocks", "class0", "drop_first", "drop_last"])
 @pytest.mark.parametrize("cv", [StratifiedKFold(5), 5], ids=["splitter", "number"])
 def test_two_classes_in_any_layout_are_the_same(layout, cv):
@@ -252,6 +253,7 @@ def test_two_classes_in_any_layout_are_the_same(layout, cv):
     np.testing.assert_allclose(second.predict_proba(other), first, atol=tolerance)
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize(
     "settings",
     [

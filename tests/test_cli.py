@@ -69,6 +69,7 @@ def test_options_reach_the_demo(monkeypatch, capsys, switch):
     assert seen == {"random_state": 4, "n_jobs": 3, "progress": False}
 
 
+@pytest.mark.exhaustive
 def test_the_seed_decides_the_table(small_demo, monkeypatch, capsys):
     monkeypatch.setattr("cfe_stack.cli.load_demo_problems", lambda: small_demo[:1])
     tables = []
@@ -152,6 +153,7 @@ def test_help_teaches(capsys, arguments):
     assert max(len(line) for line in out.splitlines()) <= 100
 
 
+@pytest.mark.exhaustive
 def test_python_m_runs_the_same_program():
     run = run_module("--version")
     assert (run.returncode, run.stderr) == (0, "")

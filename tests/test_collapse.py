@@ -82,6 +82,7 @@ def trainers():
     return made
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize("name", ["als", "free", "projected"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_both_trainers_say_that_they_collapsed(name, seed):

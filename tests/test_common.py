@@ -45,6 +45,7 @@ CHECKED = [CFEnsembleClassifier(**SETTINGS[name]) for name in SETTINGS if name !
 
 # scikit-learn checks with random numbers, which are not predictions: their layout is a guess, and
 # there may be nothing to learn from them
+@pytest.mark.first_cases("estimator")
 @pytest.mark.filterwarnings("ignore::cfe_stack.LayoutWarning")
 @pytest.mark.filterwarnings("ignore::cfe_stack.trainers.base.CollapsedAggregatorWarning")
 @parametrize_with_checks(CHECKED)
@@ -71,6 +72,7 @@ def permuted_learners(P, n_classes, seed=0):
     return np.concatenate([P[:, u * k : (u + 1) * k] for u in order], axis=1), order
 
 
+@pytest.mark.first_cases("problem")
 def test_equal_data_give_equal_bits_and_stay_as_they_are(classifier, problem):
     P, codes, weights = problem
     copies = P.copy(), codes.copy(), weights.copy()
@@ -87,6 +89,7 @@ def test_equal_data_give_equal_bits_and_stay_as_they_are(classifier, problem):
         np.testing.assert_array_equal(array, copy)
 
 
+@pytest.mark.first_cases("problem")
 def test_sample_weights_are_frequencies(classifier, problem):
     P, codes, weights = problem
     rows = np.repeat(np.arange(len(P)), weights.astype(int))
@@ -102,6 +105,7 @@ def test_sample_weights_are_frequencies(classifier, problem):
     np.testing.assert_allclose(repeated.transform(P), weighted.transform(P), atol=1e-7)
 
 
+@pytest.mark.first_cases("problem")
 def test_the_order_of_rows_does_not_matter(classifier, problem):
     P, codes, weights = problem
     order = np.random.default_rng(0).permutation(len(P))
@@ -110,6 +114,7 @@ def test_the_order_of_rows_does_not_matter(classifier, problem):
     np.testing.assert_allclose(second.predict_proba(P), first.predict_proba(P), atol=1e-8)
 
 
+@pytest.mark.first_cases("problem")
 def test_the_order_of_base_learners_does_not_matter(classifier, problem):
     P, codes, _ = problem
     moved, order = permuted_learners(P, codes.max() + 1)
@@ -118,6 +123,7 @@ def test_the_order_of_base_learners_does_not_matter(classifier, problem):
     np.testing.assert_allclose(second.weights_, first.weights_[order], atol=1e-7)
 
 
+@pytest.mark.first_cases("problem")
 def test_a_row_is_predicted_alone_as_among_others(classifier, problem):
     P, codes, _ = problem
     model = classifier.fit(P, codes)
@@ -126,6 +132,7 @@ def test_a_row_is_predicted_alone_as_among_others(classifier, problem):
     np.testing.assert_allclose(each, every[:10], atol=1e-10)
 
 
+@pytest.mark.first_cases("problem")
 @pytest.mark.parametrize("through", [pickle, joblib], ids=["pickle", "joblib"])
 def test_models_survive_storage(classifier, problem, through, tmp_path):
     P, codes, _ = problem
@@ -139,6 +146,7 @@ def test_models_survive_storage(classifier, problem, through, tmp_path):
     assert repr(loaded) == repr(model)
 
 
+@pytest.mark.first_cases("problem")
 @pytest.mark.parametrize("form", ["float32", "fortran", "csr", "csc array", "list"])
 def test_the_form_of_the_columns_does_not_matter(problem, form):
     P, codes, _ = problem
@@ -165,6 +173,7 @@ def test_methods_before_fit_say_so(classifier, problem):
         classifier.get_feature_names_out()
 
 
+@pytest.mark.first_cases("problem")
 def test_something_is_learned(classifier, problem):
     P, codes, _ = problem
     proba = classifier.fit(P, codes).predict_proba(P)
@@ -173,6 +182,7 @@ def test_something_is_learned(classifier, problem):
     assert np.isfinite(classifier.decision_function(P)).all()
 
 
+@pytest.mark.first_cases("problem")
 def test_classifiers_explain_themselves(classifier, problem):
     P, codes, _ = problem
     model = classifier.fit(P, codes)
@@ -181,6 +191,7 @@ def test_classifiers_explain_themselves(classifier, problem):
     assert (model.weights_ >= 0).all() or model.aggregator in signed
 
 
+@pytest.mark.first_cases("problem")
 def test_fitting_is_silent_and_touches_no_global_state(classifier, problem, capsys):
     P, codes, _ = problem
     state = np.random.get_state()[1].copy()  # noqa: NPY002 - the state that must not change

@@ -166,6 +166,7 @@ def test_rows_without_a_label_take_no_part():
     assert sum(fold.n_test for fold in found.folds) == 100
 
 
+@pytest.mark.exhaustive
 def test_several_data_sets_metrics_and_processes():
     sets = {"two": ensemble(), "three": ensemble(n_classes=3)}
     own = Metric("width", lambda codes, proba, weights: float(proba.shape[1]))

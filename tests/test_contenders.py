@@ -47,6 +47,7 @@ def predict(contender, train, test):
         return contender.predict(train, test)
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize("name", CONTENDERS)
 @pytest.mark.parametrize(("n_classes", "missing_rate"), [(2, 0.3), (3, 0.3)])
 def test_every_contender_predicts_whatever_is_missing(name, n_classes, missing_rate):
@@ -59,6 +60,7 @@ def test_every_contender_predicts_whatever_is_missing(name, n_classes, missing_r
     assert METRICS["roc_auc"].score(test.labels[1:], proba[1:], None) > 0.7
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize("name", CONTENDERS)
 def test_no_contender_looks_at_the_labels_of_the_other_part(name):
     train, test = parts(n=100)
@@ -68,6 +70,7 @@ def test_no_contender_looks_at_the_labels_of_the_other_part(name):
     )
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize("name", [n for n in CONTENDERS if "published" not in n])
 def test_every_row_is_predicted_on_its_own(name):
     """What is filled into missing cells does not come from other held-out rows."""

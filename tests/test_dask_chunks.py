@@ -105,6 +105,7 @@ def test_what_needs_all_instances_at_one_place_is_refused(parameters, message):
 
 
 # how a dying worker is mourned is up to dask
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore")
 def test_a_cluster_that_loses_a_worker_gives_the_same_result(tmp_path):
     distributed = pytest.importorskip("distributed")

@@ -55,6 +55,7 @@ def digits():
     return small(load_demo_problems()[1], 300, n_classes=3)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["cancer", "digits"])
 @pytest.mark.parametrize(
     ("contender", "final_estimator"),
@@ -119,6 +120,7 @@ def test_scores_are_those_of_scikit_learn_on_the_held_out_rows(cancer):
     assert scores[0].pr_auc == pytest.approx(average_precision_score(truth, proba))
 
 
+@pytest.mark.exhaustive
 def test_multiclass_areas_are_means_of_one_against_the_rest(digits):
     scores = run_demo([digits], quick_learners(), n_folds=2, random_state=7, progress=False)
     cv = StratifiedKFold(2, shuffle=True, random_state=7)
@@ -133,6 +135,7 @@ def test_multiclass_areas_are_means_of_one_against_the_rest(digits):
     assert average.pr_auc == pytest.approx(np.mean(areas))
 
 
+@pytest.mark.exhaustive
 def test_two_processes_give_the_scores_of_one(cancer):
     def scores(n_jobs):
         return run_demo([cancer], quick_learners(), n_folds=2, n_jobs=n_jobs, progress=False)
@@ -164,6 +167,7 @@ def test_base_learners_are_heterogeneous_and_single_threaded():
             assert parameters["n_jobs"] == 1
 
 
+@pytest.mark.exhaustive
 def test_the_real_learners_warn_about_nothing():
     """Warnings are errors in this test run, and one process shows them all."""
     problems = [small(problem, 250) for problem in load_demo_problems()[1:]]

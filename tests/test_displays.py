@@ -128,6 +128,7 @@ def test_it_draws_what_can_be_read(problems, made, name, way, size):
         assert box.y1 < window.y1 + 2, text
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "way"), CASES)
 def test_it_draws_on_given_axes_of_any_size(made, name, way):
     figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")

@@ -158,6 +158,7 @@ def test_every_page_is_in_the_contents():
     assert {page.with_suffix("") for page in WRITTEN} <= listed
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("page", WRITTEN, ids=name_of)
 def test_code_runs(page):
     """Doctests keep to what they show; other blocks run, all of a page in one namespace."""

@@ -113,6 +113,7 @@ def test_held_out_rows_are_never_seen_before_they_are_predicted():
         assert len(validation) == 9
 
 
+@pytest.mark.exhaustive
 def test_stopping_on_the_held_out_rows_is_optimistic_and_ours_is_not():
     # labels that are mostly noise: what is chosen on few rows looks good on them by luck
     module = pytest.importorskip("xgboost")

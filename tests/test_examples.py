@@ -34,6 +34,7 @@ def test_there_are_examples_and_sizes_belong_to_them():
     assert set(SMALLER) <= {path.stem for path in EXAMPLES}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs(path, monkeypatch):
     for package in ("torch", "mlxtend"):

@@ -19,6 +19,8 @@ from sklearn.naive_bayes import GaussianNB
 from cfe_stack import CFEStackingClassifier, MissingPredictionsWarning, collect_out_of_fold
 from cfe_stack.adapters.collection import FailedLearnerWarning
 
+pytestmark = pytest.mark.exhaustive
+
 X, Y = load_iris(return_X_y=True)
 QUIET = {"refit": None, "progress": False}
 

@@ -100,6 +100,7 @@ def test_the_contract(name, n_classes):
     np.testing.assert_allclose(aggregator.scores(instances.take(rows)), scores[rows])
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("name", FINAL_AGGREGATORS)
 def test_the_order_of_classifiers_does_not_matter(name, n_classes):
@@ -112,6 +113,7 @@ def test_the_order_of_classifiers_does_not_matter(name, n_classes):
     np.testing.assert_allclose(second.scores(moved), first.scores(instances), atol=1e-6)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("name", FINAL_AGGREGATORS)
 @pytest.mark.parametrize("bend", ["class weights", "focal loss"])

@@ -84,6 +84,7 @@ def warned(message, category=LayoutWarning):
     return nullcontext() if message is None else pytest.warns(category, match=message)
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize("names", [False, True], ids=["codes", "strings"])
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("final", [CFEnsembleClassifier(), FAST], ids=["auto", "log_pool"])
@@ -95,6 +96,7 @@ def test_scikit_learn_stacks_of_probabilities(n_classes, names, final):
     assert stack.final_estimator_.layout_.n_classifiers == 4
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize(
     ("n_classes", "bases", "method", "kinds"),
     [
@@ -129,6 +131,7 @@ def test_one_against_one_margins():
     assert_works(StackingClassifier(bases, final, cv=3), X, y, T, truth, 0.45)
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize("told", [False, True], ids=["found", "told"])
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix], ids=["dense", "sparse"])
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -209,6 +212,7 @@ MLXTEND = [
 ]
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize(("settings", "n_classes", "kind", "message"), MLXTEND)
 def test_mlxtend_stacks(settings, n_classes, kind, message):
     X, y, T, truth = data(n_classes)
@@ -222,6 +226,7 @@ def test_mlxtend_stacks(settings, n_classes, kind, message):
     assert layout.n_classifiers == 4
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize("features", [False, True])
 @pytest.mark.parametrize("drop", ["first", "last"])
 def test_mlxtend_dropped_columns_of_three_classes_need_a_layout(drop, features):
@@ -268,6 +273,7 @@ def test_mlxtend_scoring_by_roc_auc_and_search():
     assert search.fit(X, y).best_score_ > 0.9
 
 
+@pytest.mark.exhaustive
 def test_a_search_over_the_focal_loss():
     X, y, *_ = data(2)
     grid = {"final_estimator__focal_gamma": [0, 0.5, 1, 2, 3, 5]}
@@ -282,6 +288,7 @@ def test_a_search_over_the_focal_loss():
     )
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_around_and_inside_other_estimators(n_classes):
     X, y, T, truth = data(n_classes)
@@ -333,6 +340,7 @@ class Gappy(ClassifierMixin, BaseEstimator):
         return self.model_.predict(X)
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize("host", ["scikit-learn", "mlxtend"])
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_base_learners_that_do_not_predict_every_row(host, n_classes):

@@ -18,7 +18,10 @@ from sklearn.datasets import load_iris
 
 from cfe_stack import collect_out_of_fold
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and limits are POSIX")
+pytestmark = [
+    pytest.mark.exhaustive,
+    pytest.mark.skipif(os.name != "posix", reason="signals and limits are POSIX"),
+]
 
 # ENDLESS trains until it is stopped, and says so; every script ends with what is left
 PREPARE = """

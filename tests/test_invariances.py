@@ -45,6 +45,7 @@ def flat(full):
     return full.reshape(len(full), -1)
 
 
+@pytest.mark.exhaustive
 @every_setting
 @every_number_of_classes
 def test_renaming_the_classes_moves_the_columns(name, n_classes):
@@ -60,6 +61,7 @@ def test_renaming_the_classes_moves_the_columns(name, n_classes):
     np.testing.assert_allclose(moved, proba[:, order], atol=1e-6)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("layout", "mirrored"),
     [("class1", lambda P: 1 - P), ("labels", lambda P: 1 - P), ("margins", np.negative)],
@@ -88,6 +90,7 @@ def test_names_of_classes_do_not_choose_the_rows_to_select_on(monkeypatch):
         np.testing.assert_allclose(moved, first.predict_proba(flat(full))[:, order], atol=1e-6)
 
 
+@pytest.mark.exhaustive
 @every_setting
 @every_number_of_classes
 def test_an_exact_copy_of_a_learner_hardly_matters(name, n_classes):
@@ -122,6 +125,7 @@ def test_a_row_of_weight_zero_is_not_there(name):
     np.testing.assert_allclose(absent[~gone], weighted[~gone], atol=1e-7)
 
 
+@pytest.mark.exhaustive
 @every_setting
 def test_threads_and_storage_change_no_bit_and_blocks_no_digit(name, monkeypatch):
     P, codes, _ = stacked(5, 2000, missing_rate=0.05)
@@ -191,6 +195,7 @@ def test_which_of_two_classes_comes_first_does_not_matter_to_a_trainer(make):
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("make", ORDERLESS.values(), ids=ORDERLESS)
 @every_number_of_classes
 def test_an_exact_copy_of_a_learner_hardly_matters_to_a_trainer(make, n_classes):

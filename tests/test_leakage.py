@@ -36,6 +36,7 @@ def with_column(data, u, p):
     return EnsembleData(R, data.labels, classifier_names=data.classifier_names)
 
 
+@pytest.mark.exhaustive
 def test_clean_data_is_called_clean(halves):
     data, test = halves
     report = check_leakage(data, test, n_permutations=3, random_state=0, progress=False)

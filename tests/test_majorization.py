@@ -71,6 +71,7 @@ def test_the_parabola_is_finite_everywhere():
     assert bound_curvature(SCORES).max() <= 0.25 + 1e-15
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize("rho", [0.05, 0.5, 0.95])
 @pytest.mark.parametrize(
     "settings",
@@ -145,6 +146,7 @@ def test_what_has_no_parabola_is_refused(settings, message):
         majorizing(**settings).fit(problem())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("n_classes", "settings"),
     [(2, STANDARD), (2, STANDARD | {"focal_gamma": 2.0}), (3, STANDARD)],

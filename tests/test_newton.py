@@ -4,6 +4,8 @@ import pytest
 from cfe_stack import CFEnsembleClassifier
 from cfe_stack.trainers.newton import LocalModel, newton_end
 
+pytestmark = pytest.mark.exhaustive
+
 
 def bowl(curvatures, center, tilt=0.0):
     """Return the local models of a quadratic with a quartic term, flat where a curvature is 0."""

@@ -14,7 +14,10 @@ spec = importlib.util.spec_from_file_location("numerics", SCRIPT)
 numerics = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(numerics)
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.exhaustive,
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,7 @@ def test_als_and_joint_descent_reach_the_same_reconstruction(factors, missing_ra
     )
 
 
+@pytest.mark.exhaustive
 def test_majorized_als_and_joint_descent_reach_the_same_objective():
     made = make_ensemble(8, 500, random_state=1)
     data = EnsembleData(made.R, np.where(np.arange(500) % 3 == 0, -1, made.labels))

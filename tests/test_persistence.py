@@ -93,6 +93,7 @@ WAYS = {
 }
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize("way", WAYS)
 def test_a_stored_model_predicts_the_same_bits(made, way):
     model, X = made

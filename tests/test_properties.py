@@ -15,6 +15,8 @@ from cfe_stack import CFEnsembleClassifier, CFEnsembleTrainer, EnsembleData
 from cfe_stack.confidence import STRATEGIES
 from cfe_stack.final_aggregators import FINAL_AGGREGATORS
 
+pytestmark = pytest.mark.exhaustive
+
 # PROPERTY_EXAMPLES=10 draws ten times as many examples, others in every run
 TIMES = int(os.environ.get("PROPERTY_EXAMPLES", "1"))
 # the same examples every time: a test that fails by chance helps nobody

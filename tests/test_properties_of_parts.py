@@ -22,6 +22,8 @@ from cfe_stack.calibration import calibrate
 from cfe_stack.confidence import STRATEGIES
 from cfe_stack.gates import Gates, linear_gate
 
+pytestmark = pytest.mark.exhaustive
+
 LAYOUTS_OF = {
     2: ["class1", "class0", "blocks", "margins", "labels", "scores"],
     3: ["blocks", "drop_first", "drop_last", "margins", "ovo", "labels"],

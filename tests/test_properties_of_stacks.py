@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier
@@ -13,6 +14,8 @@ from sklearn.tree import DecisionTreeClassifier
 from test_properties import CONTAINERS, FIXED, TIMES, check_probabilities
 
 from cfe_stack import CFEnsembleClassifier, CFEStackingClassifier
+
+pytestmark = pytest.mark.exhaustive
 
 LEARNERS = {
     "tree": DecisionTreeClassifier(max_depth=2, random_state=0),

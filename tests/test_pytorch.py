@@ -74,6 +74,7 @@ def test_every_setting_lowers_the_objective_and_predicts(name, data):
         assert (model.weights_ >= 0).all()
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize("name", SETTINGS)
 def test_equal_seeds_give_equal_bits(name, data):
     model = trainer(**compatible(SETTINGS[name], data))
@@ -316,6 +317,7 @@ def test_the_classifier_predicts_like_its_als_twin(n_classes):
 
 
 # torch's tracer looks at a tensor that has no gradient
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_the_objective_compiles(data, monkeypatch):
     # without the code generator, which takes a minute and a C++ compiler

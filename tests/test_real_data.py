@@ -19,7 +19,10 @@ SETS = sorted(path.stem for path in FOLDER.glob("*.npz"))
 CLOSE = ("german", "haberman", "pima", "saheart")
 CLIP = 1e-4
 
-pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"{FOLDER} is not here")
+pytestmark = [
+    pytest.mark.exhaustive,
+    pytest.mark.skipif(not FOLDER.is_dir(), reason=f"{FOLDER} is not here"),
+]
 
 
 def outer_fold(name, fold):

@@ -43,6 +43,7 @@ def page(blended, tmp_path_factory):
     return path
 
 
+@pytest.mark.exhaustive
 def test_figures_of_the_blend_stand_in_the_page(page, blended):
     text = page.read_text("utf-8")
     for score in blended.scores:
@@ -70,6 +71,7 @@ def test_the_page_needs_nothing_but_itself(page):
     assert text.count('<img alt="') == len(pictures)
 
 
+@pytest.mark.exhaustive
 def test_several_classes_without_gaps(tmp_path):
     source = make_ensemble(3, 200, 3, random_state=1)
     data = EnsembleData(source.R[:, :150], source.labels[:150])

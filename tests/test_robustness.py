@@ -9,6 +9,8 @@ from stacked_columns import log_loss_of, stacked
 
 from cfe_stack import CFEnsembleClassifier, MissingPredictionsWarning
 
+pytestmark = pytest.mark.exhaustive
+
 NAN = np.nan
 FAST = {"aggregator": "log_pool"}
 

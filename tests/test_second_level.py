@@ -10,6 +10,7 @@ from cfe_stack.second_level import as_far_as_evident, combine, slope_on_all_rows
 SHARES = np.arange(1.0, 6.0)
 
 
+@pytest.mark.exhaustive
 def test_one_slope_goes_by_the_bayes_factor_of_a_bent_model_against_a_straight_one():
     """With many rows Laplace's approximation is close: compare with sums over a grid."""
     rng = np.random.default_rng(0)

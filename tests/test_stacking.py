@@ -52,6 +52,7 @@ def problem(n_classes=2):
     return X[::2], y[::2], X[1::2], y[1::2]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore::cfe_stack.LayoutWarning")
 # in checks of older versions a class may have four rows
 @pytest.mark.filterwarnings("ignore:The least populated class")
@@ -60,6 +61,7 @@ def test_scikit_learn_contract(estimator, check):
     check(estimator)
 
 
+@pytest.mark.first_cases
 @pytest.mark.parametrize("passthrough", [False, True])
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize(

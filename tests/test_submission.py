@@ -48,6 +48,7 @@ def test_scores_are_those_of_rows_that_were_held_out(blended):
     assert metric.score(blended.data.labels[known], fitted, None) < blended.score.score
 
 
+@pytest.mark.exhaustive
 def test_the_metric_orders_the_table(parts):
     found = blend(*parts, metric="roc_auc", **QUICK)
     scores = [s.score for s in found.scores]

@@ -17,6 +17,8 @@ from cfe_stack import (
 )
 from cfe_stack.datasets import make_ensemble
 
+pytestmark = pytest.mark.exhaustive
+
 SCRIPT = Path(__file__).with_name("without_torch.py")
 
 
