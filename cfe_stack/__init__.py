@@ -10,20 +10,19 @@
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from cfe_stack.classifier import CFEnsembleClassifier
-from cfe_stack.ensemble_data import EnsembleData
-from cfe_stack.layout_detection import LayoutWarning
-from cfe_stack.meta_features import MissingPredictionsWarning
+from cfe_stack.classifier.ensemble_classifier import CFEnsembleClassifier
+from cfe_stack.data.ensemble_data import EnsembleData
+from cfe_stack.data.missing import MissingPredictionsWarning
+from cfe_stack.meta_features.layout_detection import LayoutWarning
+from cfe_stack.runtime.version import __version__ as __version__
 from cfe_stack.trainers.als import CFEnsembleTrainer
 from cfe_stack.trainers.base import CollapsedAggregatorWarning
-from cfe_stack.trainers.joint_trainer import CFEnsemblePyTorchTrainer
+from cfe_stack.trainers.pytorch_trainer import CFEnsemblePyTorchTrainer
 
 if _TYPE_CHECKING:
-    from cfe_stack.adapters.out_of_fold import collect_out_of_fold
     from cfe_stack.comparison import compare_ensembles
-    from cfe_stack.stacking import CFEStackingClassifier
-
-__version__ = "0.1.0"
+    from cfe_stack.out_of_fold.collect import collect_out_of_fold
+    from cfe_stack.stacking.stacking_classifier import CFEStackingClassifier
 
 __all__ = [
     "CFEStackingClassifier",
@@ -40,8 +39,8 @@ __all__ = [
 
 # loaded when they are first asked for: a final estimator alone needs none of them
 _LATER = {
-    "CFEStackingClassifier": "cfe_stack.stacking",
-    "collect_out_of_fold": "cfe_stack.adapters.out_of_fold",
+    "CFEStackingClassifier": "cfe_stack.stacking.stacking_classifier",
+    "collect_out_of_fold": "cfe_stack.out_of_fold.collect",
     "compare_ensembles": "cfe_stack.comparison",
 }
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from cfe_stack.cli import main
+from cfe_stack.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

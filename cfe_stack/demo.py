@@ -33,9 +33,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler, label_binarize
 from threadpoolctl import threadpool_limits
 
-from cfe_stack.classifier import CFEnsembleClassifier
+from cfe_stack.classifier.ensemble_classifier import CFEnsembleClassifier
 from cfe_stack.datasets import DemoProblem, load_demo_problems
-from cfe_stack.extras import import_extra, progress_bar
+from cfe_stack.runtime.optional_packages import import_extra
+from cfe_stack.runtime.progress import progress_bar
 
 Learner = tuple[str, ClassifierMixin]
 

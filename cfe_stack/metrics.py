@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import average_precision_score, get_scorer, get_scorer_names, roc_auc_score
 from sklearn.utils.metaestimators import available_if
 
-from cfe_stack.losses import probabilities
+from cfe_stack.losses.raw_scores import probabilities
 
 PROBABILITY_CLIP = 1e-4
 """The log-loss raises probabilities to this first: one row costs at most 9.2."""

@@ -76,7 +76,7 @@ for name, learner in learners.items():
 # Reading joins the files by row id. A row that a model lacks is a missing cell; anything that does
 # not fit is an error that names file, row and column.
 
-from cfe_stack.adapters.files import read_train_and_test  # noqa: E402
+from cfe_stack.prediction_files.files import read_train_and_test  # noqa: E402
 
 target = (folder / "train.csv", "is_eight")
 data, test = read_train_and_test(folder / "oof", folder / "test", target)
@@ -87,7 +87,7 @@ print(test)
 # The blend, and simpler ways on the same held-out rows. Intervals are over rows; the last column
 # counts draws of the rows in which the blend is better.
 
-from cfe_stack.submission import blend, format_scores, write_submission  # noqa: E402
+from cfe_stack.blending.submission import blend, format_scores, write_submission  # noqa: E402
 
 blended = blend(data, test, progress=False)
 print(format_scores(blended))
@@ -121,7 +121,7 @@ plt.show()
 # What if somebody hands in predictions for rows that the model was trained on? They look like the
 # best model of all, and a blend would trust them. Their certainty on test rows gives them away.
 
-from cfe_stack.suspicion import SuspiciousPredictionsError  # noqa: E402
+from cfe_stack.data.in_sample import SuspiciousPredictionsError  # noqa: E402
 
 in_sample = learners["trees"].predict_proba(X)[:, 1]
 pd.DataFrame({"id": ids, "p": in_sample}).to_csv(folder / "oof" / "trees.csv", index=False)

@@ -18,7 +18,7 @@ of the true class, where nothing rounds to 1. Needs ``pip install "cfe-stack[tor
 import numpy as np
 import torch
 
-from cfe_stack.losses import FocalLoss
+from cfe_stack.losses.focal_loss import FocalLoss
 
 MARGINS = (5.0, 15.0, 20.0, 100.0, 1e4)
 

@@ -2,11 +2,16 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+# child processes of tests import the helpers of tests/support, too
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(__file__).with_name("support")), os.environ.get("PYTHONPATH")])
+)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by markers

@@ -8,9 +8,9 @@ low log-loss, except with least squares.
 import numpy as np
 from scipy.optimize import nnls
 
-from cfe_stack import linear_pool
-from cfe_stack.linear_pool import SMALLEST
-from cfe_stack.losses import FocalLoss
+from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.pools import linear_pool
+from cfe_stack.pools.linear_pool import SMALLEST
 
 ROUNDS = 50
 STEP = 0.01
@@ -51,7 +51,7 @@ def best_single(P: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.nda
 
 
 def greedy_selection(P: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the weights of greedy ensemble selection, as `cfe_stack.linear_pool` defines it.
+    """Return the weights of greedy ensemble selection, as `cfe_stack.pools.linear_pool` defines it.
 
     Examples
     --------

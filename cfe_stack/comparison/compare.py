@@ -12,23 +12,19 @@ from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from cfe_stack.adapters.cache import FoldCache
-from cfe_stack.comparison.contenders import (
-    OURS,
-    Contender,
-    cells,
-    columns,
-    resolve_contenders,
-)
+from cfe_stack.comparison.contenders import OURS, Contender, resolve_contenders
 from cfe_stack.comparison.problems import as_problems
 from cfe_stack.comparison.result import EnsembleComparison, HeldOut
 from cfe_stack.comparison.run import FoldOutcome, run_fold
-from cfe_stack.comparison.splits import N_REPEATS, SplitSettings
 from cfe_stack.comparison.statistics import PairedTest, five_by_two_test
 from cfe_stack.comparison.whole_stacks import resolve_stacks
-from cfe_stack.ensemble_data import EnsembleData
-from cfe_stack.extras import MissingExtraError, import_extra, progress_bar
+from cfe_stack.cross_validation.repeated_folds import N_REPEATS, SplitSettings
+from cfe_stack.data.ensemble_data import EnsembleData
+from cfe_stack.meta_features.matrix_columns import cells, columns
 from cfe_stack.metrics import Metric, resolve_metric, resolve_metrics
+from cfe_stack.out_of_fold.cache import FoldCache
+from cfe_stack.runtime.optional_packages import MissingExtraError, import_extra
+from cfe_stack.runtime.progress import progress_bar
 
 DEFAULT_METRICS = ("log_loss", "roc_auc", "pr_auc", "brier", "ece")
 EXTRAS = {"lightgbm": "boosting", "torch": "torch", "deslib.des": "comparison"}

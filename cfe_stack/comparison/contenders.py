@@ -17,17 +17,23 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-from cfe_stack.adapters.fingerprints import Fingerprint, UncacheableError
-from cfe_stack.classifier import CFEnsembleClassifier
+from cfe_stack.classifier.ensemble_classifier import CFEnsembleClassifier
 from cfe_stack.comparison import blends
 from cfe_stack.comparison.dynamic_selection import dynamic_selection
-from cfe_stack.ensemble_data import EnsembleData
-from cfe_stack.extras import import_extra
-from cfe_stack.layout import side_by_side
-from cfe_stack.link import DEFAULT_CLIP, make_link
+from cfe_stack.data.ensemble_data import EnsembleData
+from cfe_stack.losses.link import DEFAULT_CLIP, make_link
+from cfe_stack.meta_features.matrix_columns import (
+    cells,
+    class_frequencies,
+    columns,
+    completed,
+    row_means,
+)
+from cfe_stack.out_of_fold.fingerprints import Fingerprint, UncacheableError
+from cfe_stack.runtime.optional_packages import import_extra
 from cfe_stack.trainers.als import CFEnsembleTrainer
 from cfe_stack.trainers.base import BaseTrainer
-from cfe_stack.trainers.joint_trainer import CFEnsemblePyTorchTrainer
+from cfe_stack.trainers.pytorch_trainer import CFEnsemblePyTorchTrainer
 
 Predict = Callable[[Any, Any], np.ndarray]
 
@@ -68,52 +74,6 @@ class Contender:
     on_features: bool = False
 
 
-def cells(data: EnsembleData) -> np.ndarray:
-    """Return probabilities (n, n_classifiers, n_classes), NaN where missing or of confidence 0."""
-    R = np.asarray(data.R, dtype=np.float64)
-    P = np.stack([1 - R, R], axis=2) if R.ndim == 2 else R / R.sum(axis=2, keepdims=True)
-    hidden = np.isnan(P).any(axis=2)
-    if data.C is not None:
-        hidden |= np.asarray(data.C) == 0
-    return np.where(hidden[:, :, None], np.nan, P).transpose(1, 0, 2)
-
-
-def class_frequencies(train: EnsembleData) -> np.ndarray:
-    """Return the weighted share (n_classes,) of every class among labelled rows."""
-    known = train.labels >= 0
-    counts = np.bincount(train.labels[known], train.frequencies[known], minlength=train.n_classes)
-    return counts / counts.sum()
-
-
-def _row_means(P: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
-    """Return means (n, n_classes) over the cells that are there; rows without any get a default."""
-    present = ~np.isnan(P[:, :, 0])
-    counts = present.sum(axis=1)
-    sums = np.where(present[:, :, None], P, 0.0).sum(axis=1)
-    return np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], otherwise)
-
-
-def completed(train: EnsembleData, test: EnsembleData) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities (n, n_classifiers, n_classes) of both parts without missing values.
-
-    A missing cell takes the mean of its row's other predictions; a row without any takes the class
-    frequencies of the training part. No label of the test part is used, and no other row of it.
-    """
-    prior = class_frequencies(train)
-    parts = []
-    for data in (train, test):
-        P = cells(data)
-        gaps = np.isnan(P)
-        parts.append(np.where(gaps, _row_means(P, prior)[:, None], P) if gaps.any() else P)
-    return parts[0], parts[1]
-
-
-def columns(P: np.ndarray) -> np.ndarray:
-    """Return what a stack hands to its final estimator: P(class 1), or all classes in blocks."""
-    R = P.swapaxes(0, 1)
-    return np.ascontiguousarray(side_by_side(R[:, :, 1] if P.shape[2] == 2 else R))
-
-
 def _blended(
     find: Callable[..., np.ndarray], train: EnsembleData, test: EnsembleData
 ) -> np.ndarray:
@@ -123,7 +83,7 @@ def _blended(
 
 def _geometric_mean(train: EnsembleData, test: EnsembleData) -> np.ndarray:
     logs = np.log(np.maximum(cells(test), DEFAULT_CLIP))
-    proba = np.exp(_row_means(logs, np.log(np.maximum(class_frequencies(train), DEFAULT_CLIP))))
+    proba = np.exp(row_means(logs, np.log(np.maximum(class_frequencies(train), DEFAULT_CLIP))))
     return proba / proba.sum(axis=1, keepdims=True)
 
 

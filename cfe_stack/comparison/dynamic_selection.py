@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import validate_data
 
-from cfe_stack.extras import import_extra
+from cfe_stack.runtime.optional_packages import import_extra
 
 NEIGHBOURS = 7
 

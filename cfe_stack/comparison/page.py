@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cfe_stack.report_page import bullets, paragraph, section, table
+from cfe_stack.displays.html_page import bullets, paragraph, section, table
 
 SMALLEST_SHOWN = 1e-4
 DIGITS = {"rank": 2, "s / fit": 3}

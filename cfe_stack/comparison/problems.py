@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 from sklearn.utils import _safe_indexing, check_consistent_length
 
-from cfe_stack.adapters.learners import check_estimators
-from cfe_stack.adapters.out_of_fold import collect_out_of_fold
-from cfe_stack.adapters.training_rows import class_codes
-from cfe_stack.comparison.splits import Split, SplitSettings, make_splits
+from cfe_stack.base_learners.fitted_learner import check_estimators
 from cfe_stack.comparison.whole_stacks import FeatureRows
-from cfe_stack.ensemble_data import EnsembleData
+from cfe_stack.cross_validation.repeated_folds import Split, SplitSettings, make_splits
+from cfe_stack.data.ensemble_data import EnsembleData, take
+from cfe_stack.out_of_fold.collect import collect_out_of_fold
+from cfe_stack.out_of_fold.input_checks import class_codes
 
 PARTS = ("oof", "ytr", "test", "yte")
 
@@ -236,19 +236,6 @@ class StackProblem:
         return found, replace(found.test, labels=self.codes[test])
 
 
-def take(data: EnsembleData, rows: np.ndarray) -> EnsembleData:
-    """Return some instances of an ensemble matrix."""
-    return EnsembleData(
-        data.R[:, rows],
-        data.labels[rows],
-        None if data.C is None else data.C[:, rows],
-        None if data.sample_weight is None else data.sample_weight[rows],
-        data.classifier_names,
-        data.classes,
-        None if data.instance_ids is None else data.instance_ids[rows],
-    )
-
-
 def _sizes(name: str, splits: list[Split]) -> list[FoldSize]:
     return [
         FoldSize(name, repeat, fold, len(train), len(test))
@@ -318,7 +305,7 @@ def _stored_problems(paths: list[Path]) -> list[Problem]:
                 raise ValueError(
                     f"{path} holds no NAME.npz, one for each data set. A folder with one file for "
                     "each model is for `cfe-stack compare --oof DIR --target FILE:COLUMN`, or for "
-                    "read_predictions of cfe_stack.adapters.files."
+                    "read_predictions of cfe_stack.prediction_files.files."
                 )
             files += found
         else:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-import cfe_stack
 from cfe_stack.comparison.page import fragment, text_table
 from cfe_stack.comparison.plots import draw_differences, draw_ranks, height_of
 from cfe_stack.comparison.scores import FoldScores
@@ -21,8 +20,9 @@ from cfe_stack.comparison.statistics import (
     nemenyi_p_values,
 )
 from cfe_stack.comparison.verdict import Difference, Values, differences_from, legend, verdict
-from cfe_stack.extras import MissingExtraError
-from cfe_stack.report_page import page, picture, pictures
+from cfe_stack.displays.html_page import page, picture, pictures
+from cfe_stack.runtime.optional_packages import MissingExtraError
+from cfe_stack.runtime.version import __version__
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,7 +310,7 @@ class EnsembleComparison(FoldScores):
         str
             The page; without pictures where matplotlib is not installed.
         """
-        footer = f"Written by cfe_stack {cfe_stack.__version__}."
+        footer = f"Written by cfe_stack {__version__}."
         title = f"Comparison of {len(self.contenders)} contenders by {self.metric(metric).name}"
         text = page(title, [self._fragment(metric), self._pictures(metric)], footer)
         if path is not None:

@@ -11,14 +11,15 @@ import sklearn
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from cfe_stack.adapters.cache import CacheWarning, DamagedEntryError, Entry, FoldCache
-from cfe_stack.adapters.fingerprints import Fingerprint
-from cfe_stack.callers import users_line
 from cfe_stack.comparison.contenders import Contender
 from cfe_stack.comparison.problems import FoldSize, Problem, StackProblem
 from cfe_stack.comparison.whole_stacks import FeatureRows
-from cfe_stack.ensemble_data import EnsembleData
-from cfe_stack.meta_features import MissingPredictionsWarning
+from cfe_stack.data.ensemble_data import EnsembleData
+from cfe_stack.data.missing import MissingPredictionsWarning
+from cfe_stack.out_of_fold.cache import CacheWarning, DamagedEntryError, Entry, FoldCache
+from cfe_stack.out_of_fold.fingerprints import Fingerprint
+from cfe_stack.runtime.version import __version__
+from cfe_stack.runtime.warning_location import users_line
 
 Part = EnsembleData | FeatureRows
 """Rows of one side of a fold: predictions of base learners, or features."""
@@ -139,8 +140,6 @@ def _checked(proba: np.ndarray, test: Part) -> np.ndarray:
 
 def _address(contender: Contender, train: Part, test: Part) -> str:
     """Return the content address of what a contender's prediction depends on."""
-    from cfe_stack import __version__
-
     versions = [__version__, sklearn.__version__, np.__version__]
     contents: list[Any] = [train.labels]
     for part in (train, test):

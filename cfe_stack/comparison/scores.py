@@ -9,8 +9,8 @@ import numpy as np
 from cfe_stack.comparison.problems import FoldSize
 from cfe_stack.comparison.statistics import mean_ranks
 from cfe_stack.comparison.verdict import Values
-from cfe_stack.extras import import_extra
 from cfe_stack.metrics import Metric
+from cfe_stack.runtime.optional_packages import import_extra
 
 
 @dataclass(frozen=True, eq=False, repr=False)

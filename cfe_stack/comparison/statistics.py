@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import friedmanchisquare, rankdata, studentized_range, t, wilcoxon
 
-from cfe_stack.extras import import_extra
+from cfe_stack.runtime.optional_packages import import_extra
 
 ZERO_STRENGTH = 0.5
 """Strength of the prior of the Bayesian signed-rank test, put on no difference."""

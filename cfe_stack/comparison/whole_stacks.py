@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import clone
 
-from cfe_stack.adapters.learners import check_estimators, wants_codes
+from cfe_stack.base_learners.fitted_learner import check_estimators, wants_codes
 from cfe_stack.comparison.contenders import Contender, identity_of
 
 OWN_CELLS = "they make their own predictions"

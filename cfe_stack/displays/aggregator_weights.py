@@ -12,13 +12,13 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from cfe_stack.classifier import CFEnsembleClassifier
+from cfe_stack.classifier.ensemble_classifier import CFEnsembleClassifier
+from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.displays.canvas import QUIET, Display
 from cfe_stack.displays.reading import final_estimator_of, names_of, read
 from cfe_stack.displays.rows import Rows
-from cfe_stack.ensemble_data import EnsembleData
-from cfe_stack.extras import progress_bar
-from cfe_stack.layout import stacked_columns
+from cfe_stack.meta_features.matrix_columns import stacked_columns
+from cfe_stack.runtime.progress import progress_bar
 
 
 class AggregatorWeightsDisplay(Display):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from os.path import commonprefix
 from typing import Any, Self
 
-from cfe_stack.extras import import_extra
+from cfe_stack.runtime.optional_packages import import_extra
 
 SERIES: tuple[dict[str, Any], ...] = (
     {"color": "#000000", "linestyle": "-", "marker": "o"},

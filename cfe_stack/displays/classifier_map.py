@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse.csgraph import connected_components
 
+from cfe_stack.data.blocks import observed
+from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.displays.canvas import SHADES, Display, axes_for, shorten_all
 from cfe_stack.displays.factor_axes import classifier_distances, classifier_plane, unit
 from cfe_stack.displays.labels import equal_units, place_labels
 from cfe_stack.displays.reading import Reading, names_of, read
-from cfe_stack.ensemble_data import EnsembleData, observed
-from cfe_stack.link import make_link
-from cfe_stack.losses import FocalLoss, margins
+from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.link import make_link
+from cfe_stack.losses.raw_scores import margins
 
 
 class ClassifierMapDisplay(Display):

@@ -6,8 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cfe_stack.displays.reading import Reading, average_prediction, encode, labelled, names_of, read
-from cfe_stack.ensemble_data import RANGE_TOLERANCE, ROW_SUM_TOLERANCE, EnsembleData
+from cfe_stack.data.cell_checks import RANGE_TOLERANCE, ROW_SUM_TOLERANCE
+from cfe_stack.data.ensemble_data import EnsembleData
+from cfe_stack.displays.reading import (
+    Reading,
+    average_prediction,
+    encode,
+    labelled,
+    names_of,
+    read,
+)
 
 ENSEMBLE = "CF-Ensemble"
 AVERAGE = "plain mean"

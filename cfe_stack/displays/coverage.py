@@ -8,10 +8,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.displays.canvas import Display, axes_for
 from cfe_stack.displays.reading import names_of, read
 from cfe_stack.displays.rows import Rows
-from cfe_stack.ensemble_data import EnsembleData
 
 RUNS = 200
 KINDS = ("cells", "classifiers", "instances")

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from cfe_stack.ensemble_data import EnsembleData, observed
-from cfe_stack.link import IdentityLink
-from cfe_stack.trainers.factor_model import FactorModel
+from cfe_stack.data.blocks import observed
+from cfe_stack.data.ensemble_data import EnsembleData
+from cfe_stack.factor_model.factor_model import FactorModel
+from cfe_stack.losses.link import IdentityLink
 
 CLOSE_SHARE = 1e-6
 """Squared distances below this share of the squared lengths are computed without cancellation."""

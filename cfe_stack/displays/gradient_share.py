@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
+from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.displays.canvas import Display, axes_for
 from cfe_stack.displays.contenders import checked_contenders
 from cfe_stack.displays.reading import labelled, read
-from cfe_stack.ensemble_data import EnsembleData
-from cfe_stack.link import CenteredLogRatioLink, LogitLink
-from cfe_stack.losses import ClassWeight, FocalLoss, instance_weights, margins
+from cfe_stack.losses.class_weight import ClassWeight, instance_weights
+from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.link import CenteredLogRatioLink, LogitLink
+from cfe_stack.losses.raw_scores import margins
 
 EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 GREYS = ("#1a1a1a", "#5e5e5e", "#969696", "#cccccc", "#f4f4f4")

@@ -8,11 +8,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cfe_stack.confidence import agreement, true_class_probability
+from cfe_stack.data.blocks import observed
+from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.displays.canvas import SERIES, SHADES, Display, axes_for
 from cfe_stack.displays.factor_axes import instance_plane
 from cfe_stack.displays.reading import Reading, read
-from cfe_stack.ensemble_data import EnsembleData, observed
+from cfe_stack.factor_model.confidence import agreement, true_class_probability
 from cfe_stack.trainers.factory import make_trainer
 
 SHADED_BY = {

@@ -15,9 +15,9 @@ from sklearn.metrics import (
     roc_curve,
 )
 
+from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.displays.canvas import QUIET, SERIES, Display, axes_for, shorten
 from cfe_stack.displays.contenders import AVERAGE, ENSEMBLE, checked_contenders, with_learners
-from cfe_stack.ensemble_data import EnsembleData
 
 KINDS = ("precision_recall", "roc")
 

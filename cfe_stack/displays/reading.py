@@ -14,14 +14,15 @@ from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from cfe_stack.classifier import CFEnsembleClassifier
-from cfe_stack.ensemble_data import EnsembleData, default_names, observed
-from cfe_stack.final_aggregators import FoldedIn, PoolFinalAggregator
-from cfe_stack.losses import probabilities
-from cfe_stack.pools import Pool
-from cfe_stack.predictor import Predictor
+from cfe_stack.classifier.ensemble_classifier import CFEnsembleClassifier
+from cfe_stack.classifier.final_aggregators import FoldedIn, PoolFinalAggregator
+from cfe_stack.classifier.predictor import Predictor
+from cfe_stack.data.blocks import observed
+from cfe_stack.data.ensemble_data import EnsembleData, default_names
+from cfe_stack.factor_model.factor_model import FactorModel
+from cfe_stack.losses.raw_scores import probabilities
+from cfe_stack.pools.log_pool import Pool
 from cfe_stack.trainers.base import BaseTrainer
-from cfe_stack.trainers.factor_model import FactorModel
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
+from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.displays.canvas import QUIET, SERIES, Display, axes_for, shorten
 from cfe_stack.displays.contenders import checked_contenders, ensemble_and_average
-from cfe_stack.ensemble_data import EnsembleData
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cfe_stack.data.blocks import observed
+from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.displays.canvas import SHADES, Display, shorten
 from cfe_stack.displays.reading import average_prediction, names_of, read
 from cfe_stack.displays.rows import Rows
-from cfe_stack.ensemble_data import EnsembleData, observed
 
 ALONG = {
     "factor": "instance factor (standard deviations)",

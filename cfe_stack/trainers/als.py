@@ -8,35 +8,28 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from cfe_stack import objective
-from cfe_stack.aggregators import Aggregator, Solver, make_aggregator
-from cfe_stack.callers import users_line
-from cfe_stack.confidence import Adaptive, ConfidenceName, make_confidence
-from cfe_stack.cut_short import unchanged_if_cut_short
-from cfe_stack.ensemble_data import EnsembleData
-from cfe_stack.extras import progress_bar
-from cfe_stack.link import LinkName
-from cfe_stack.losses import ClassWeight, Schedule, probabilities
-from cfe_stack.trainers.base import BaseTrainer, spectral_factors, start_model
-from cfe_stack.trainers.factor_model import FactorModel
+from cfe_stack.data.ensemble_data import EnsembleData
+from cfe_stack.factor_model.confidence import Adaptive, ConfidenceName, make_confidence
+from cfe_stack.factor_model.factor_model import FactorModel
+from cfe_stack.factor_model.normal_equations import ClassifierEquations
+from cfe_stack.factor_model.passes import Passes, check_engine
+from cfe_stack.losses import objective
+from cfe_stack.losses.class_weight import ClassWeight
+from cfe_stack.losses.link import LinkName
+from cfe_stack.losses.raw_scores import probabilities
+from cfe_stack.losses.schedules import Schedule
+from cfe_stack.runtime.parameter_checks import check_flag, check_integer, check_real
+from cfe_stack.runtime.progress import progress_bar
+from cfe_stack.runtime.rollback import unchanged_if_cut_short
+from cfe_stack.runtime.warning_location import users_line
+from cfe_stack.trainers.aggregators import Aggregator, Solver, make_aggregator
+from cfe_stack.trainers.base import BaseTrainer
 from cfe_stack.trainers.history import TrainingHistory
-from cfe_stack.trainers.labelled import LabelledFeatures
-from cfe_stack.trainers.majorization import (
-    MajorizedAggregator,
-    Majorizer,
-    check_majorizable,
-)
-from cfe_stack.trainers.normal_equations import ClassifierEquations
-from cfe_stack.trainers.parameters import check_flag, check_integer, check_real
-from cfe_stack.trainers.passes import Passes, check_engine
+from cfe_stack.trainers.initial_factors import spectral_factors, start_model
+from cfe_stack.trainers.labelled_features import LabelledFeatures
+from cfe_stack.trainers.majorization import MajorizedAggregator, Majorizer, check_majorizable
 from cfe_stack.trainers.supervision import Supervision
-from cfe_stack.trainers.sweep import (
-    StartFactors,
-    Sweep,
-    SweepStep,
-    keeps_factors,
-    passed_over,
-)
+from cfe_stack.trainers.sweep import StartFactors, Sweep, SweepStep, keeps_factors, passed_over
 
 logger = logging.getLogger(__name__)
 
@@ -150,8 +143,8 @@ class CFEnsembleTrainer(BaseTrainer):
 
     Notes
     -----
-    The objective is ρ · L_recon + (1 − ρ) · L_sup, see :mod:`cfe_stack.objective`. At fixed weights
-    C the reconstruction never rises over a sweep:
+    The objective is ρ · L_recon + (1 − ρ) · L_sup, see :mod:`cfe_stack.losses.objective`. At fixed
+    weights C the reconstruction never rises over a sweep:
 
     .. math:: x_u = (Y C_u Y^T + \lambda I)^{-1} Y C_u z_u, \qquad
         y_i = (X C_i X^T + \lambda I)^{-1} X C_i z_i.

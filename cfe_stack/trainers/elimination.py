@@ -23,7 +23,8 @@ from typing import Self
 import numpy as np
 from scipy.optimize import minimize
 
-from cfe_stack.losses import FocalLoss, in_scores, loss_gradient, margin_directions, margins
+from cfe_stack.losses.focal_loss import FocalLoss, loss_gradient
+from cfe_stack.losses.raw_scores import in_scores, margin_directions, margins
 
 MOST_STEPS = 50
 MOST_HALVINGS = 30

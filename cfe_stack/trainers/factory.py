@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from cfe_stack.confidence import ConfidenceName
-from cfe_stack.link import LinkName
-from cfe_stack.losses import ClassWeight
+from cfe_stack.factor_model.confidence import ConfidenceName
+from cfe_stack.losses.class_weight import ClassWeight
+from cfe_stack.losses.link import LinkName
 from cfe_stack.trainers.als import CFEnsembleTrainer
 from cfe_stack.trainers.base import BaseTrainer
-from cfe_stack.trainers.joint_trainer import CFEnsemblePyTorchTrainer
+from cfe_stack.trainers.pytorch_trainer import CFEnsemblePyTorchTrainer
 
 HANDED_ON = (
     "latent_dim", "rho", "lambda_reg", "link", "confidence", "class_weight", "focal_gamma",

@@ -8,7 +8,7 @@ class TrainingHistory:
 
     Examples
     --------
-    >>> from cfe_stack.trainers.history import TrainingHistory
+    >>> from cfe_stack.trainers import TrainingHistory
     >>> history = TrainingHistory()
     >>> history.append(objective=2.0, reconstruction=1.0)
     >>> history.append(objective=1.5, reconstruction=0.5)

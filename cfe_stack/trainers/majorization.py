@@ -27,16 +27,17 @@ from typing import Any, Self
 
 import numpy as np
 
-from cfe_stack.aggregators import WeightedAggregator
-from cfe_stack.ensemble_data import Block, EnsembleData
-from cfe_stack.losses import FocalLoss, loss_gradient
+from cfe_stack.data.blocks import Block
+from cfe_stack.data.ensemble_data import EnsembleData
+from cfe_stack.factor_model.factor_model import FactorModel
+from cfe_stack.factor_model.normal_equations import ClassifierEquations, instance_systems, unpack
+from cfe_stack.factor_model.passes import Passes, pass_block_size
+from cfe_stack.factor_model.workspace import Workspace
+from cfe_stack.losses.focal_loss import FocalLoss, loss_gradient
+from cfe_stack.trainers.aggregators import WeightedAggregator
 from cfe_stack.trainers.base import BaseTrainer
 from cfe_stack.trainers.elimination import LabelledSystems, as_scores, each_times
-from cfe_stack.trainers.factor_model import FactorModel
-from cfe_stack.trainers.normal_equations import ClassifierEquations, instance_systems, unpack
-from cfe_stack.trainers.passes import Passes, pass_block_size
 from cfe_stack.trainers.supervision import Supervision
-from cfe_stack.trainers.workspace import Workspace
 
 LOGISTIC = FocalLoss()
 SMALLEST_SCORE = 1e-6

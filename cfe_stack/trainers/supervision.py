@@ -7,17 +7,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from cfe_stack.blocks import labelled
-from cfe_stack.callers import users_line
-from cfe_stack.ensemble_data import EnsembleData
-from cfe_stack.losses import (
-    FocalLoss,
-    Schedule,
-    class_weights,
-    instance_weights,
-    prior_log_odds,
-    scheduled,
-)
+from cfe_stack.data.blocks import labelled
+from cfe_stack.data.ensemble_data import EnsembleData
+from cfe_stack.losses.class_weight import class_weights, instance_weights, prior_log_odds
+from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.schedules import Schedule, scheduled
+from cfe_stack.runtime.warning_location import users_line
 
 
 @dataclass(frozen=True, eq=False)

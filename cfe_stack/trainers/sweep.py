@@ -6,12 +6,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from cfe_stack import objective
-from cfe_stack.ensemble_data import Block, EnsembleData
-from cfe_stack.trainers.factor_model import FactorModel
-from cfe_stack.trainers.normal_equations import ClassifierEquations, weigh
-from cfe_stack.trainers.passes import Passes, pass_block_size
-from cfe_stack.trainers.workspace import Workspace
+from cfe_stack.data.blocks import Block
+from cfe_stack.data.ensemble_data import EnsembleData
+from cfe_stack.factor_model.factor_model import FactorModel
+from cfe_stack.factor_model.normal_equations import ClassifierEquations, weigh
+from cfe_stack.factor_model.passes import Passes, pass_block_size
+from cfe_stack.factor_model.workspace import Workspace
+from cfe_stack.losses import objective
 
 START_SCALE = 0.01
 START_BLOCK = 4096

@@ -24,10 +24,15 @@ from stored_matrices import load, paths_in
 from threadpoolctl import threadpool_limits
 
 from cfe_stack import CFEnsembleClassifier
-from cfe_stack.calibration import Calibration
-from cfe_stack.final_aggregators import FINAL_AGGREGATORS, FoldedIn, PoolFinalAggregator, Target
+from cfe_stack.classifier.final_aggregators import (
+    FINAL_AGGREGATORS,
+    FoldedIn,
+    PoolFinalAggregator,
+    Target,
+)
 from cfe_stack.metrics import log_loss
-from cfe_stack.pool_selection import PoolTraining, SelectedPool, select_pool, selection_rows
+from cfe_stack.pools.calibration import Calibration
+from cfe_stack.pools.selection import PoolTraining, SelectedPool, select_pool, selection_rows
 
 FAMILIES = FINAL_AGGREGATORS["auto"]
 MISSING = 0.3
@@ -46,7 +51,7 @@ class PoolsWithoutCalibration(PoolTraining):
 class OtherPools(PoolFinalAggregator):
     """Pools with other families, without calibration or second level, or selected in another way.
 
-    `selection` goes to `cfe_stack.pool_selection.select_pool`.
+    `selection` goes to `cfe_stack.pools.selection.select_pool`.
     """
 
     def __init__(

@@ -24,17 +24,18 @@ import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from cfe_stack import CFEnsembleTrainer, EnsembleData
-from cfe_stack.objective import squared_error_in_place
-from cfe_stack.trainers import normal_equations, sweep
-from cfe_stack.trainers.normal_equations import (
+from cfe_stack.factor_model import normal_equations
+from cfe_stack.factor_model.normal_equations import (
     pair_products,
     solve_instances,
     solve_packed,
     unpack,
 )
-from cfe_stack.trainers.passes import pass_block_size
+from cfe_stack.factor_model.passes import pass_block_size
+from cfe_stack.factor_model.workspace import Workspace
+from cfe_stack.losses.objective import squared_error_in_place
+from cfe_stack.trainers import sweep
 from cfe_stack.trainers.sweep import SweepStep
-from cfe_stack.trainers.workspace import Workspace
 
 CLOCK = [time.perf_counter]
 RIDGE = 0.1

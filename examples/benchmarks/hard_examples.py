@@ -22,8 +22,9 @@ import numpy as np
 from sklearn.metrics import average_precision_score, balanced_accuracy_score
 
 from cfe_stack import CFEnsembleTrainer, EnsembleData
-from cfe_stack.aggregators import WeightedAggregator
-from cfe_stack.losses import CosineSchedule, FocalLoss, LinearSchedule
+from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.schedules import CosineSchedule, LinearSchedule
+from cfe_stack.trainers.aggregators import WeightedAggregator
 
 N_CLASSIFIERS, N_INSTANCES, POSITIVE = 10, 1000, 0.1
 KINDS = ("easy", "medium", "hard")

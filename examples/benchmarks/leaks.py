@@ -31,7 +31,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from cfe_stack import EnsembleData
 from cfe_stack.comparison.problems import StoredProblem
-from cfe_stack.suspicion import column_scores, suspicious_columns
+from cfe_stack.data.in_sample import column_scores, suspicious_columns
 
 WITH = ("refitted", "averaged", "labelled", "no test rows")
 

@@ -12,10 +12,10 @@ import warnings
 import numpy as np
 
 from cfe_stack import CFEnsembleClassifier, CFEnsembleTrainer, EnsembleData
+from cfe_stack.classifier.final_aggregators import FINAL_AGGREGATORS
 from cfe_stack.datasets import make_ensemble
-from cfe_stack.final_aggregators import FINAL_AGGREGATORS
-from cfe_stack.losses import FocalLoss
-from cfe_stack.trainers.normal_equations import ClassifierEquations, weigh
+from cfe_stack.factor_model.normal_equations import ClassifierEquations, weigh
+from cfe_stack.losses.focal_loss import FocalLoss
 
 BLOCK = 8192
 

@@ -19,8 +19,9 @@ import numpy as np
 from sklearn.metrics import log_loss
 from stored_matrices import load, paths_in
 
-from cfe_stack import CFEnsembleClassifier, pool_selection
+from cfe_stack import CFEnsembleClassifier
 from cfe_stack.datasets import make_ensemble
+from cfe_stack.pools import selection as pool_selection
 
 M, N, NEW = 30, 20_000, 20_000
 

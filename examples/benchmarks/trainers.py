@@ -40,11 +40,11 @@ from cfe_stack import (
     CFEnsemblePyTorchTrainer,
     CFEnsembleTrainer,
     EnsembleData,
-    objective,
 )
 from cfe_stack.datasets import make_ensemble
+from cfe_stack.losses import objective
 from cfe_stack.metrics import log_loss, roc_auc
-from cfe_stack.trainers.joint import JointArrays, JointObjective, JointParameters
+from cfe_stack.trainers.joint_objective import JointArrays, JointObjective, JointParameters
 from cfe_stack.trainers.supervision import Supervision
 
 SETTINGS = {

@@ -1,1 +1,0 @@
-"""From heterogeneous learners, boosters and files to the ensemble matrix."""

@@ -1,0 +1,406 @@
+"""CFEnsembleClassifier: columns of stacked meta-features in, calibrated probabilities out."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from cfe_stack.classifier.column_reader import ColumnReader
+from cfe_stack.classifier.final_aggregators import (
+    FinalAggregator,
+    PoolFinalAggregator,
+    make_final_aggregator,
+)
+from cfe_stack.classifier.input_checks import TrainingRows, check_columns, densify, numeric_labels
+from cfe_stack.classifier.predictor import LossSettings, Predictor
+from cfe_stack.cross_validation.inner_folds import inner_folds
+from cfe_stack.cross_validation.splitters import check_cv_option
+from cfe_stack.data.ensemble_data import EnsembleData
+from cfe_stack.data.missing import warn_about_empty_rows
+from cfe_stack.losses.class_weight import ClassWeight, class_weights
+from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.link import LinkName
+from cfe_stack.losses.raw_scores import probabilities
+from cfe_stack.meta_features.layout import check_layout_options, resolve_layout
+from cfe_stack.pools.log_pool import Pool
+from cfe_stack.pools.scoring import make_scorer
+from cfe_stack.runtime.callbacks import Observed, reports_to_callbacks
+from cfe_stack.runtime.parameter_checks import check_flag, check_real, check_seed
+from cfe_stack.runtime.persistence import Stamped
+from cfe_stack.runtime.rollback import unchanged_if_cut_short
+from cfe_stack.trainers.base import EMPTY_ROWS, BaseTrainer
+from cfe_stack.trainers.factory import HANDED_ON, make_trainer
+
+OPTIONAL = frozenset("gate_ calibration_ cv_scores_ cv_logits_ transductive_proba_".split())
+
+
+class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin, BaseEstimator):
+    r"""Combine the predictions of base learners by collaborative filtering.
+
+    A final estimator for stacks, in the place of ``LogisticRegression()``: it takes columns of
+    out-of-fold predictions and returns calibrated probabilities. The predictions are factorised
+    without labels, missing ones are completed, and an opinion pool on their log-odds predicts.
+
+    Parameters
+    ----------
+    trainer : {"als", "pytorch"} or trainer, default="als"
+        What learns the factors: alternating least squares, or joint descent with PyTorch. A trainer
+        object is cloned and keeps its own settings; those given here are not handed to it.
+    aggregator : str, default="auto"
+        Pools of log-odds: ``"auto"`` combines ``"log_pool"``, ``"gated_pool"``, ``"signed_pool"``
+        and ``"bounded_pool"``. Pools of probabilities: ``"linear_pool"``, ``"greedy_selection"``,
+        and ``"mean"``, the average. ``"weighted"``: the sources' logistic unit on the
+        reconstruction, solved to convergence. All but the average are recalibrated.
+    latent_dim : int, default=None
+        Number of factors. None: 3, or one less than the number of classes if that is more.
+    rho : float, default=0.5
+        Share of reconstruction in the objective; with ``"als"`` it only says when to stop.
+    lambda_reg : float, default=1.0
+        Ridge on the factors.
+    link : {"logit", "identity"}, default="logit"
+        Factorise log-odds, or probabilities.
+    confidence : {"uniform", "certainty", "calibration", "adaptive"}, default="uniform"
+        Weight of a cell in the factorisation.
+    class_weight : dict, "balanced" or None, default=None
+        Weighs the loss in training, and the classes in `predict`, which takes the class of largest
+        weight × probability. Probabilities are recalibrated.
+    focal_gamma : float, default=0.0
+        Focusing parameter of the focal loss in training; probabilities are recalibrated.
+    focal_delta : float, default=None
+        Smoothing constant; None means 1e-3 for 0 < gamma < 1 and 0 otherwise.
+    focal_alpha : float, default=None
+        Weight α of the positive class, 1 − α of the other, in the focal loss.
+    layout : str, default="auto"
+        What the columns are; see :data:`cfe_stack.meta_features.LAYOUTS`.
+    n_classifiers : int, default=None
+        Number of base learners, where the columns alone do not tell.
+    passthrough : {None, "after", "before"}, default=None
+        Where columns are that are not predictions (they are not used): after them as in
+        scikit-learn, or before them as in mlxtend. None looks for them.
+    cv : int, splitter or list of (train, test), default=5
+        Inner folds in which strengths and the second level are chosen. A number gives stratified
+        folds, repeated where rows are few, or folds that keep the groups given to `fit` together.
+    scoring : str or callable, default=None
+        Scorer of scikit-learn that picks the strengths of pools; None averages them by log-loss.
+        Pools are combined and calibrated by log-loss in any case.
+    missing_label : object, default="auto"
+        Label of rows whose class is unknown. ``"auto"``: NaN or None, and −1 beside integer codes
+        0 … K−1 (with a warning). None: every value is a class.
+    max_iter : int, default=200
+        Largest number of sweeps or epochs of the trainer.
+    tol : float, default=1e-4
+        Relative change of the objective at which the trainer stops.
+    progress : bool, default=False
+        Show a progress bar over the inner folds in a terminal (needs tqdm).
+    random_state : int, RandomState or None, default=None
+        Seed of the PyTorch trainer; ``"als"`` starts from principal axes and draws nothing.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    n_features_in_ : int
+    layout_ : StackLayout
+        What the columns were found to be.
+    trainer_ : trainer
+        The fitted trainer, with its factors and history.
+    n_iter_ : int
+        Sweeps or epochs of the trainer.
+    weights_ : ndarray of shape (n_classifiers,)
+        Weight of every learner's calibrated log-odds at gate 0, the mean over labelled rows; with
+        ``"mean"`` and linear pools of its probability, with ``"weighted"`` of its reconstruction.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+    gate_ : ndarray of shape (n_gates, n_classifiers)
+        Change of the weights per unit of each gate; only with pools of log-odds.
+    calibration_ : Calibration
+        Slope and offset of every base learner's log-odds; only with pools of log-odds.
+    cv_scores_ : dict of str to float
+        Out-of-fold log-loss, or `scoring`, of every family of pools; only with pools.
+    cv_logits_ : ndarray of shape (n_labelled,) or (n_labelled, n_classes)
+        Out-of-fold scores of the ensemble on its labelled training rows; only with pools.
+    transductive_proba_ : ndarray of shape (n_samples, n_classes)
+        Probabilities of all rows given to `fit`; only if some had no label.
+
+    Raises
+    ------
+    ValueError
+        If parameters, columns or labels are not as described; before any work starts.
+
+    Warns
+    -----
+    LayoutWarning, MissingPredictionsWarning
+        If the layout is partly assumed; if a base learner or a row has no prediction at all.
+
+    Notes
+    -----
+    Everything the prediction uses is computed without labels, by the same fold-in, in training and
+    in prediction. Multilabel targets are not supported.
+
+    See Also
+    --------
+    CFEStackingClassifier : A whole stack, base learners included.
+
+    References
+    ----------
+    .. [1] C. Genest, J. Zidek, "Combining Probability Distributions: A Critique and an Annotated
+       Bibliography", Statistical Science 1986, section 3 (logarithmic pools).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.ensemble import RandomForestClassifier, StackingClassifier
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from cfe_stack import CFEnsembleClassifier
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> bases = [("forest", RandomForestClassifier(20, random_state=0)), ("bayes", GaussianNB())]
+    >>> stack = StackingClassifier(bases, final_estimator=CFEnsembleClassifier())
+    >>> stack.fit(X[:400], y[:400]).predict_proba(X[400:]).shape
+    (169, 2)
+    """
+
+    def __init__(
+        self,
+        trainer: Literal["als", "pytorch"] | BaseTrainer = "als",
+        aggregator: str = "auto",
+        *,
+        latent_dim: int | None = None,
+        rho: float = 0.5,
+        lambda_reg: float = 1.0,
+        link: LinkName = "logit",
+        confidence: str = "uniform",
+        class_weight: ClassWeight = None,
+        focal_gamma: float = 0.0,
+        focal_delta: float | None = None,
+        focal_alpha: float | None = None,
+        layout: str = "auto",
+        n_classifiers: int | None = None,
+        passthrough: Literal["after", "before"] | None = None,
+        cv: Any = 5,
+        scoring: Any = None,
+        missing_label: Any = "auto",
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        progress: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.trainer = trainer
+        self.aggregator = aggregator
+        self.latent_dim = latent_dim
+        self.rho = rho
+        self.lambda_reg = lambda_reg
+        self.link = link
+        self.confidence = confidence
+        self.class_weight = class_weight
+        self.focal_gamma = focal_gamma
+        self.focal_delta = focal_delta
+        self.focal_alpha = focal_alpha
+        self.layout = layout
+        self.n_classifiers = n_classifiers
+        self.passthrough = passthrough
+        self.cv = cv
+        self.scoring = scoring
+        self.missing_label = missing_label
+        self.max_iter = max_iter
+        self.tol = tol
+        self.progress = progress
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
+        tags.target_tags.required = True
+        return tags
+
+    @unchanged_if_cut_short()
+    @reports_to_callbacks
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
+        """Fit on out-of-fold predictions.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Meta-features; NaN marks missing predictions.
+        y : array-like of shape (n_samples,)
+            Classes; rows without one take part in the factorisation only.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Frequencies: weight 2 is the row twice, weight 0 its absence; its class stays.
+        groups : array-like of shape (n_samples,), default=None
+            Rows of one group stay in one inner fold.
+        """
+        loss, aggregator = self._check_parameters()
+        for name in OPTIONAL & vars(self).keys():
+            delattr(self, name)
+        rows = TrainingRows.check(
+            self,
+            X,
+            y,
+            sample_weight,
+            missing_label=self.missing_label,
+            n_classifiers=self.n_classifiers,
+            passthrough=self.passthrough,
+        )
+        self.classes_, self._columns = rows.classes, rows.columns
+        P, codes, weights = rows.P, rows.codes, rows.weights
+        # weight 0 is absence: such rows take part in nothing
+        present = weights > 0
+        self._fit_reader(P[present], codes[present], weights[present])
+        folds = inner_folds(self._reader.content(P, codes), codes, weights, self.cv, groups)
+        R = self._reader.training_matrix(P, codes, weights, folds[0])
+        data = EnsembleData(R[:, present], codes[present], sample_weight=weights[present])
+        self.trainer_ = self._make_trainer(len(self.classes_)).fit(data)
+        self.n_iter_ = self.trainer_.n_iter_
+        self._class_weights = class_weights(
+            data.labels[data.labels >= 0],
+            weights[codes >= 0],
+            len(self.classes_),
+            self.class_weight,
+            self.classes_,
+        )
+        settings = LossSettings(loss, self.class_weight, self.focal_alpha, self.classes_)
+        self._predictor = Predictor.fit(
+            aggregator, self.trainer_.factor_model_, data, folds[:, present], settings
+        )
+        self._keep_results(aggregator)
+        if (codes < 0).any():
+            self.transductive_proba_ = probabilities(self._predictor.scores(EnsembleData(R)))
+        return self
+
+    def _check_parameters(self) -> tuple[FocalLoss, FinalAggregator]:
+        """Raise ValueError for parameters out of range; return what they describe."""
+        check_layout_options(self.layout, self.n_classifiers, self.passthrough)
+        check_cv_option(self.cv)
+        check_real("focal_gamma", self.focal_gamma, 0)
+        check_seed(self.random_state)
+        check_flag("progress", self.progress)
+        self._make_trainer(n_classes=2).check_parameters()
+        aggregator = make_final_aggregator(
+            self.aggregator, make_scorer(self.scoring), self.progress
+        )
+        return FocalLoss(self.focal_gamma, self.focal_delta), aggregator
+
+    def _make_trainer(self, n_classes: int) -> BaseTrainer:
+        if isinstance(self.trainer, BaseTrainer):
+            return clone(self.trainer)
+        handed_on = {name: getattr(self, name) for name in HANDED_ON}
+        return make_trainer(self.trainer, n_classes, **handed_on)
+
+    def _fit_reader(self, P: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> None:
+        """Find out what the columns are."""
+        cut_out = self._columns.stop - self._columns.start < self.n_features_in_
+        self.layout_ = resolve_layout(
+            P,
+            codes,
+            len(self.classes_),
+            self.layout,
+            n_classifiers=self.n_classifiers,
+            # a count may have left passthrough columns among those that were cut out
+            passthrough=None if cut_out and self.n_classifiers is None else self.passthrough,
+            classes=self.classes_,
+        )
+        self._reader = ColumnReader.fit(self.layout_, P, codes, weights)
+
+    def _keep_results(self, aggregator: FinalAggregator) -> None:
+        """Set the attributes that a user can read off the final aggregator."""
+        self.weights_, self.intercept_ = aggregator.weights_, aggregator.intercept_
+        if isinstance(aggregator, PoolFinalAggregator):
+            selected = aggregator.selected
+            self.cv_scores_, self.cv_logits_ = selected.cv_scores, selected.cv_logits
+            if isinstance(selected.pool, Pool):
+                self.gate_, self.calibration_ = selected.pool.gates, selected.pool.calibration
+
+    def _new_data(self, X: Any) -> EnsembleData:
+        check_is_fitted(self, "layout_")
+        columns = check_columns(self, numeric_labels(X, self.classes_), reset=False)
+        data = EnsembleData(self._reader.matrix(densify(columns, self._columns)))
+        warn_about_empty_rows(data, EMPTY_ROWS)
+        return data
+
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """Return log-odds of class 1, of shape (n_samples,), or scores (n_samples, n_classes).
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        """
+        data = self._new_data(X)
+        return self._predictor.scores(data)
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """Return calibrated probabilities, of shape (n_samples, n_classes).
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            NaN marks missing predictions; a row without any gets the class frequencies.
+        """
+        return probabilities(self.decision_function(X))
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Return the class of largest class weight × probability, of shape (n_samples,).
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        """
+        weighted = self.predict_proba(X) * self._class_weights
+        return self.classes_[weighted.argmax(axis=1)]
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Return the reconstruction of the ensemble matrix by label-free fold-in.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classifiers) or (n_samples, n_classifiers · n_classes)
+            P(class 1) of every base learner, or all classes, base learner after base learner.
+        """
+        data = self._new_data(X)
+        R = self.trainer_.reconstruct(data)
+        return R.T if R.ndim == 2 else R.transpose(1, 0, 2).reshape(data.n_instances, -1)
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Return names of the columns of :meth:`transform`.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored: names are made from the number of base learners and the classes.
+
+        Returns
+        -------
+        ndarray of shape (n_columns,), object
+        """
+        check_is_fitted(self, "layout_")
+        learners = [f"classifier{u}" for u in range(self.layout_.n_classifiers)]
+        if len(self.classes_) == 2:
+            return np.array(learners, dtype=object)
+        return np.array([f"{u}_{k}" for u in learners for k in self.classes_], dtype=object)
+
+    def explain(self, X: ArrayLike) -> np.ndarray:
+        """Return what every base learner adds to the score of every row.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classifiers) or (n_samples, n_classes, n_classifiers)
+            Parts of :meth:`decision_function`, each with an equal share of the intercept.
+        """
+        data = self._new_data(X)
+        return self._predictor.contributions(data)

@@ -1,0 +1,176 @@
+"""From a factor model and a final aggregator to raw scores, by one road for old and new rows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from cfe_stack.classifier.complete_rows import CompleteRows
+from cfe_stack.classifier.final_aggregators import (
+    FinalAggregator,
+    FoldedIn,
+    PoolFinalAggregator,
+    Target,
+)
+from cfe_stack.data.blocks import Block, observed
+from cfe_stack.data.ensemble_data import EnsembleData
+from cfe_stack.factor_model.factor_model import FactorModel
+from cfe_stack.factor_model.passes import Passes
+from cfe_stack.factor_model.workspace import Workspace
+from cfe_stack.losses.class_weight import ClassWeight, instance_weights
+from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.pools.gates import Gates
+
+BUFFERS = 2
+"""Copies of a block that a prediction keeps in the cache."""
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """How the final aggregator weighs labelled instances.
+
+    Parameters
+    ----------
+    loss : FocalLoss
+    class_weight : dict, "balanced" or None
+    focal_alpha : float or None
+    classes : ndarray of shape (n_classes,)
+    """
+
+    loss: FocalLoss
+    class_weight: ClassWeight
+    focal_alpha: float | None
+    classes: np.ndarray
+
+
+def prior_scores(prior: np.ndarray) -> float | np.ndarray:
+    """Return the raw score, or scores (K,), of class frequencies."""
+    logs = np.log(np.maximum(prior, np.finfo(float).tiny))  # rows of a class may all weigh 0
+    return float(logs[1] - logs[0]) if len(prior) == 2 else logs - logs.mean()
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """Label-free fold-in, gates, and a fitted final aggregator.
+
+    Parameters
+    ----------
+    model : FactorModel
+    gates : Gates
+    aggregator : FinalAggregator
+    prior : ndarray of shape (n_classes,)
+        Class frequencies, for instances that nobody has predicted.
+    """
+
+    model: FactorModel
+    gates: Gates
+    aggregator: FinalAggregator
+    prior: np.ndarray
+
+    @classmethod
+    def fit(
+        cls,
+        aggregator: FinalAggregator,
+        model: FactorModel,
+        data: EnsembleData,
+        folds: np.ndarray,
+        settings: LossSettings,
+    ) -> Self:
+        """Fit gates and aggregator.
+
+        Parameters
+        ----------
+        aggregator : FinalAggregator
+            Fitted in place, on the label-free fold-ins of labelled instances with a prediction.
+        model : FactorModel
+        data : EnsembleData
+            With sample weights.
+        folds : ndarray of shape (n_repeats, n_instances)
+            Inner folds of labelled instances.
+        settings : LossSettings
+
+        Raises
+        ------
+        ValueError
+            If fewer than two classes have a row with a prediction.
+        """
+        known, codes, weights = data.labels >= 0, data.labels, data.frequencies
+        prior = np.bincount(codes[known], weights[known], minlength=data.n_classes)
+        model = model.with_estimated_ridge(data)
+        instances = FoldedIn.of(data, model)
+        gates = Gates.fit(model.factors, instances.Y, instances.Z, weights)
+        usable = known & observed(data.R).any(axis=0)
+        n_present = len(np.unique(codes[usable]))
+        if n_present < 2:
+            raise ValueError(
+                f"The labelled rows with a prediction are of {n_present} class(es), and a "
+                "classifier needs two: the others have no prediction at all."
+            )
+        loss_weights = instance_weights(
+            codes[usable],
+            data.n_classes,
+            class_weight=settings.class_weight,
+            sample_weight=weights[usable],
+            focal_alpha=settings.focal_alpha,
+            classes=settings.classes,
+        )
+        target = Target(
+            codes[usable], weights[usable], loss_weights, folds[:, usable], settings.loss
+        )
+        if not usable.all():
+            instances = instances.take(np.flatnonzero(usable))
+        aggregator.fit(instances.gated(gates), target)
+        prior = prior / prior.sum()
+        if isinstance(aggregator, PoolFinalAggregator):
+            aggregator.expand_cv_logits(usable[known], prior_scores(prior))
+        return cls(model, gates, aggregator, prior)
+
+    def scores(self, data: EnsembleData) -> np.ndarray:
+        """Return raw scores (n,) or (n, K); instances without any prediction get the prior's.
+
+        Blocks go the whole road one by one, on several threads if there are many.
+        """
+        size = data.block_size(BUFFERS * data.n_classifiers * len(self.prior))
+        if data.n_instances <= size:
+            return self._block_scores(next(data.blocks()))
+        scores = np.empty((data.n_instances, *([len(self.prior)] if len(self.prior) > 2 else [])))
+
+        def run(blocks: Iterator[Block], workspace: Workspace, extra: None) -> None:
+            for block in blocks:
+                scores[block.start : block.stop] = self._block_scores(block)
+
+        with Passes() as passes:
+            for _ in passes.over(data, run, size=size, here=True):
+                pass
+        return scores
+
+    def _block_scores(self, block: Block) -> np.ndarray:
+        if block.is_complete and self._complete_rows is not None:
+            return self._complete_rows.scores(block.R)
+        scores = self.aggregator.scores(FoldedIn.of_block(block, self.model).gated(self.gates))
+        if not block.is_complete:
+            scores[~block.observed.any(axis=0)] = prior_scores(self.prior)
+        return scores
+
+    def __getstate__(self) -> dict[str, Any]:
+        # whether it has predicted yet is not stored
+        return {name: value for name, value in vars(self).items() if name != "_complete_rows"}
+
+    @cached_property
+    def _complete_rows(self) -> CompleteRows | None:
+        return CompleteRows.of(self.model, self.gates, self.aggregator)
+
+    def contributions(self, data: EnsembleData) -> np.ndarray:
+        """Return what every classifier adds to the scores, (n, m) or (n, K, m).
+
+        The intercept is shared out in equal parts; instances without any prediction have equal
+        parts of the prior's score.
+        """
+        parts = self.aggregator.contributions(FoldedIn.of(data, self.model).gated(self.gates))
+        intercept = self.aggregator.intercept_
+        parts = parts + (intercept if parts.ndim == 2 else intercept[:, None]) / parts.shape[-1]
+        empty = ~observed(data.R).any(axis=0)
+        parts[empty] = np.asarray(prior_scores(self.prior))[..., None] / parts.shape[-1]
+        return parts

@@ -1,0 +1,1 @@
+"""Folds: inner folds by content, pinned fold plans, repeated folds and splitters."""

@@ -1,0 +1,129 @@
+"""Links between probabilities and the scale on which the ensemble matrix is factorised."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from scipy.special import expit, softmax
+
+LinkName = Literal["identity", "logit"]
+DEFAULT_CLIP = 1e-3
+"""Probabilities are kept this far from 0 and 1 before a logarithm is taken."""
+
+
+class Link(Protocol):
+    """A map from probabilities to linked values and back; NaN stays NaN."""
+
+    def forward(self, R: np.ndarray) -> np.ndarray:
+        """Return linked values, of the shape of `R`."""
+
+    def inverse(self, Z: np.ndarray) -> np.ndarray:
+        """Return probabilities, of the shape of `Z`."""
+
+
+@dataclass(frozen=True)
+class IdentityLink:
+    """The probabilities themselves, as in the sources of the method.
+
+    Examples
+    --------
+    >>> from cfe_stack.losses import IdentityLink
+    >>> IdentityLink().inverse(IdentityLink().forward(np.array([0.2, np.nan])))
+    array([0.2, nan])
+    """
+
+    def forward(self, R: np.ndarray) -> np.ndarray:
+        """Return `R` unchanged."""
+        return R
+
+    def inverse(self, Z: np.ndarray) -> np.ndarray:
+        """Return `Z` clipped to [0, 1], which a least-squares reconstruction can leave."""
+        return np.clip(Z, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class LogitLink:
+    """Log-odds of class 1, for matrices of shape (n_classifiers, n_instances).
+
+    Parameters
+    ----------
+    clip : float, default=1e-3
+        Probabilities are clipped to [clip, 1 − clip] first.
+
+    Examples
+    --------
+    >>> from cfe_stack.losses import LogitLink
+    >>> LogitLink().forward(np.array([0.5, 0.0])).round(3)
+    array([ 0.   , -6.907])
+    """
+
+    clip: float = DEFAULT_CLIP
+
+    def forward(self, R: np.ndarray) -> np.ndarray:
+        """Return the log-odds of `R`."""
+        clipped = np.maximum(R, self.clip)
+        np.minimum(clipped, 1 - self.clip, out=clipped)
+        odds = np.divide(clipped, 1 - clipped, out=clipped)
+        return np.log(odds, out=odds)
+
+    def inverse(self, Z: np.ndarray) -> np.ndarray:
+        """Return the probabilities of the log-odds `Z`."""
+        return expit(Z)
+
+
+@dataclass(frozen=True)
+class CenteredLogRatioLink:
+    """Centred log-ratios over the last axis, for matrices (n_classifiers, n_instances, n_classes).
+
+    Parameters
+    ----------
+    clip : float, default=1e-3
+        Probabilities below `clip` are raised to it first.
+
+    Notes
+    -----
+    clr(p)_k = log p_k − mean_j log p_j. For two classes it is ±½ of the log-odds.
+
+    References
+    ----------
+    .. [1] J. Aitchison, "The Statistical Analysis of Compositional Data", 1986, section 4.7.
+
+    Examples
+    --------
+    >>> from cfe_stack.losses import CenteredLogRatioLink
+    >>> link = CenteredLogRatioLink()
+    >>> link.inverse(link.forward(np.array([0.2, 0.3, 0.5]))).round(6)
+    array([0.2, 0.3, 0.5])
+    """
+
+    clip: float = DEFAULT_CLIP
+
+    def forward(self, R: np.ndarray) -> np.ndarray:
+        """Return the centred log-ratios of `R`."""
+        logs = np.log(np.maximum(R, self.clip))
+        return logs - logs.mean(axis=-1, keepdims=True)
+
+    def inverse(self, Z: np.ndarray) -> np.ndarray:
+        """Return the probabilities whose centred log-ratios are `Z`."""
+        return softmax(Z, axis=-1)
+
+
+def make_link(name: LinkName, n_classes: int) -> Link:
+    """Return the link called `name` for a problem of `n_classes` classes.
+
+    Parameters
+    ----------
+    name : {"identity", "logit"}
+        ``"logit"`` is the log-odds for two classes and the centred log-ratio for more.
+    n_classes : int
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    if str(name) == "identity":
+        return IdentityLink()
+    if str(name) == "logit":
+        return LogitLink() if n_classes == 2 else CenteredLogRatioLink()
+    raise ValueError(f"link must be 'identity' or 'logit', got {name!r}.")

@@ -1,0 +1,272 @@
+"""Linear opinion pools: greedy ensemble selection, and weights on the simplex.
+
+A linear pool averages probabilities instead of log-odds. Its loss depends on the weights through
+the probability of the true class alone, q_i = Σ_u w_u g_ui, for two classes and for more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar, Self
+
+import numpy as np
+from scipy.special import logit
+
+from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.link import DEFAULT_CLIP, make_link
+from cfe_stack.pools.newton import NewtonPath
+
+SMALLEST = 1e-6
+"""Probabilities of the true class are kept this far from 0 and 1 while weights are learned."""
+SUM_PENALTY = 1e6
+"""Strength, per observation, that keeps the weights' sum at 1 between two exact scalings."""
+GREEDY_ROUNDS = 50
+
+
+@dataclass(frozen=True)
+class LinearFamily:
+    """Linear pools with their grid of strengths, in observations, from strong to weak.
+
+    Parameters
+    ----------
+    name : str
+    strengths : tuple of float, default=()
+        Pull of the weights towards 1/m; empty for greedy ensemble selection, which has none.
+    """
+
+    name: str
+    strengths: tuple[float, ...] = ()
+    share: ClassVar[float] = 1.0
+
+    @property
+    def grid(self) -> list[float]:
+        """Strengths; one point for greedy selection."""
+        return list(self.strengths) or [0.0]
+
+
+LINEAR_POOL = LinearFamily("linear_pool", (500.0, 50.0, 5.0, 0.5))
+GREEDY_SELECTION = LinearFamily("greedy_selection")
+
+
+@dataclass(frozen=True, eq=False)
+class LinearPool:
+    """A weighted average of probabilities, with slope and intercept on its log-odds.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_classifiers,)
+        At least 0, of sum 1.
+    intercept : ndarray of shape (1,) or (n_classes,)
+    slope : float, default=1.0
+    """
+
+    weights: np.ndarray
+    intercept: np.ndarray
+    slope: float = 1.0
+
+    def scores(self, P: np.ndarray, phi: np.ndarray) -> np.ndarray:
+        """Return scores (n,) or (n, K) of probabilities with the classifiers on the last axis."""
+        link = make_link("logit", 2 if P.ndim == 2 else P.shape[1])
+        intercept = self.intercept[0] if P.ndim == 2 else self.intercept
+        return self.slope * link.forward(P @ self.weights) + intercept
+
+    def contributions(self, P: np.ndarray, phi: np.ndarray) -> np.ndarray:
+        """Return what every classifier adds to the scores, of the shape of `P`.
+
+        Notes
+        -----
+        log p − log ½ of two classes, log p − log 1/K of more, is shared out in proportion to what
+        each classifier adds to p − 1/K.
+        """
+        full = np.stack([1 - P, P], axis=1) if P.ndim == 2 else P
+        neutral = 1 / full.shape[1]
+        mixed = full @ self.weights
+        highest = 1 - DEFAULT_CLIP if P.ndim == 2 else np.inf
+        rise = np.log(np.clip(mixed, DEFAULT_CLIP, highest)) - np.log(neutral)
+        away = mixed - neutral
+        close = np.abs(away) < 1e-9
+        rate = np.where(close, 1 / neutral, rise / np.where(close, 1.0, away))
+        parts = self.slope * self.weights * (full - neutral) * rate[:, :, None]
+        return parts[:, 1] - parts[:, 0] if P.ndim == 2 else parts - parts.mean(1, keepdims=True)
+
+    def shifted(self, shift: np.ndarray) -> Self:
+        """Return a copy with `shift` added to the intercept."""
+        return replace(self, intercept=self.intercept + shift)
+
+    @classmethod
+    def average(cls, pools: list[Self], shares: np.ndarray) -> Self:
+        """Return the pool of averaged weights; what the shares sum to becomes its slope."""
+        total = float(np.sum(shares))
+        weights = sum(s * pool.weights for s, pool in zip(shares, pools, strict=True))
+        if total > 0:
+            weights = weights / total
+        else:
+            weights = pools[0].weights
+        return replace(pools[0], weights=weights, slope=pools[0].slope * total)
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureProblem:
+    """Minimise Σ ω ℓ(q) + ½ l ‖w − 1/m‖² over w ≥ 0 with Σ w = 1; q = G w.
+
+    Parameters
+    ----------
+    given : ndarray of shape (n, n_classifiers)
+        G, the probability that every classifier gives to the true class.
+    weights : ndarray of shape (n,)
+        ω.
+    strength : float
+        l.
+    loss : FocalLoss
+    """
+
+    given: np.ndarray
+    weights: np.ndarray
+    strength: float
+    loss: FocalLoss
+
+    @property
+    def nonnegative(self) -> np.ndarray:
+        """All weights are."""
+        return np.ones(self.given.shape[1], dtype=bool)
+
+    @property
+    def penalty(self) -> np.ndarray:
+        """The strength, for every weight."""
+        return np.full(self.given.shape[1], self.strength)
+
+    @property
+    def work(self) -> int:
+        """Multiplications that a curvature takes."""
+        return self.given.size * self.given.shape[1]
+
+    def at(self, w: np.ndarray) -> "MixturePoint":
+        """Return what is known at `w`."""
+        return MixturePoint(self, w)
+
+
+@dataclass(frozen=True, eq=False)
+class MixturePoint:
+    """A mixture problem at given weights.
+
+    Parameters
+    ----------
+    problem : MixtureProblem
+    theta : ndarray of shape (n_classifiers,)
+    """
+
+    problem: MixtureProblem
+    theta: np.ndarray
+
+    @cached_property
+    def _q(self) -> np.ndarray:
+        return np.clip(self.problem.given @ self.theta, SMALLEST, 1 - SMALLEST)
+
+    @cached_property
+    def _rate(self) -> np.ndarray:
+        return 1 / (self._q * (1 - self._q))
+
+    @cached_property
+    def _slope(self) -> np.ndarray:
+        return self.problem.loss.derivative(logit(self._q))
+
+    @cached_property
+    def value(self) -> float:
+        """The penalised loss."""
+        posed, w = self.problem, self.theta
+        penalty = posed.strength * np.square(w - 1 / len(w)).sum()
+        penalty += SUM_PENALTY * posed.weights.sum() * (w.sum() - 1) ** 2
+        return float(posed.weights @ posed.loss.value(logit(self._q)) + 0.5 * penalty)
+
+    def gradient(self) -> np.ndarray:
+        """Return the gradient (m,)."""
+        posed, w = self.problem, self.theta
+        gradient = posed.given.T @ (posed.weights * self._slope * self._rate)
+        total = SUM_PENALTY * posed.weights.sum()
+        return gradient + posed.strength * (w - 1 / len(w)) + total * (w.sum() - 1)
+
+    def curvature(self) -> np.ndarray:
+        """Return a positive semidefinite Hessian (m, m), without the penalty's diagonal."""
+        posed, rate = self.problem, self._rate
+        bend = posed.loss.curvature(logit(self._q)) + self._slope * (2 * self._q - 1)
+        scaled = posed.given * (rate * np.sqrt(posed.weights * np.maximum(bend, 0.0)))[:, None]
+        return scaled.T @ scaled + SUM_PENALTY * posed.weights.sum()
+
+
+def fit_linear_path(
+    family: LinearFamily,
+    P: np.ndarray,
+    labels: np.ndarray,
+    loss_weights: np.ndarray,
+    loss: FocalLoss,
+    points: Sequence[int] | None = None,
+) -> list[LinearPool]:
+    """Fit the linear pools of a family, one per strength, each starting at its neighbour.
+
+    Parameters
+    ----------
+    family : LinearFamily
+    P : ndarray of shape (n, n_classifiers) or (n, n_classes, n_classifiers)
+        Probabilities without missing values.
+    labels : ndarray of shape (n,)
+        Class codes.
+    loss_weights : ndarray of shape (n,)
+        Sample weight × class weight.
+    loss : FocalLoss
+    points : sequence of int, default=None
+        Grid points to fit; all of them if None.
+    """
+    if P.ndim == 2:
+        given = np.where((labels == 1)[:, None], P, 1 - P).astype(np.float64)
+    else:
+        given = P[np.arange(len(P)), labels].astype(np.float64)
+    intercept = np.zeros(1 if P.ndim == 2 else P.shape[1])
+    if not family.strengths:
+        return [LinearPool(greedy_selection(given, loss_weights, loss), intercept)]
+    w, pools, newton = np.full(given.shape[1], 1 / given.shape[1]), [], NewtonPath()
+    for k in range(len(family.grid)) if points is None else points:
+        w = newton.minimize(MixtureProblem(given, loss_weights, family.grid[k], loss), w)
+        w = w / w.sum()
+        pools.append(LinearPool(w, intercept))
+    return pools
+
+
+def greedy_selection(given: np.ndarray, weights: np.ndarray, loss: FocalLoss) -> np.ndarray:
+    """Return the weights of greedy ensemble selection with replacement.
+
+    Parameters
+    ----------
+    given : ndarray of shape (n, n_classifiers)
+        Probability that every classifier gives to the true class.
+    weights : ndarray of shape (n,)
+    loss : FocalLoss
+
+    Returns
+    -------
+    ndarray of shape (n_classifiers,)
+        Shares of the best of the first `GREEDY_ROUNDS` selections.
+
+    References
+    ----------
+    .. [1] R. Caruana et al., "Ensemble Selection from Libraries of Models", ICML 2004.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cfe_stack.pools import greedy_selection
+    >>> from cfe_stack.losses import FocalLoss
+    >>> given = np.array([[0.9, 0.3], [0.2, 0.8], [0.9, 0.6]])
+    >>> greedy_selection(given, np.ones(3), FocalLoss()).round(2)
+    array([0.57, 0.42])
+    """
+    total, counts = np.zeros(len(given)), np.zeros(given.shape[1])
+    best, chosen = np.inf, counts
+    for size in range(1, GREEDY_ROUNDS + 1):
+        q = np.clip((total[:, None] + given) / size, SMALLEST, 1 - SMALLEST)
+        losses = weights @ loss.value(logit(q))
+        pick = int(losses.argmin())
+        total, counts = total + given[:, pick], counts.copy()
+        counts[pick] += 1
+        if losses[pick] < best:
+            best, chosen = losses[pick], counts / size
+    return chosen

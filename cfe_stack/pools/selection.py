@@ -1,0 +1,296 @@
+"""Averaging along regularisation paths, and an honest second level: the default aggregator.
+
+Inner cross-validation gives out-of-fold scores of every grid point of every family. Points are
+averaged by their out-of-fold loss instead of picked, families are combined and recalibrated on
+their averaged out-of-fold scores, and the whole collapses into one pool.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from cfe_stack.cross_validation.content_keys import content_keys, rounded, seen_from_own_class
+from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.raw_scores import margins
+from cfe_stack.pools.calibration import Calibration, calibrate
+from cfe_stack.pools.linear_pool import LinearFamily, LinearPool, fit_linear_path
+from cfe_stack.pools.log_pool import Family, Pool, fit_path
+from cfe_stack.pools.scoring import Scorer, mean_score
+from cfe_stack.pools.second_level import combine, slope_on_all_rows
+from cfe_stack.runtime.threads import each
+
+STRENGTH_PRIOR = 0.3
+"""Grid points have prior shares in proportion to their strengths to this power: where few rows
+decide, strong penalties are the safer ones."""
+
+MANY_ROWS = 10_000
+"""Beyond this many rows, strengths and families are selected on so many of them.
+
+Half as many for more than two classes, where a row holds a score per class. Of 20 000 rows that
+takes two thirds off the time with ten classes, and the log-loss of new rows moves by 0.0002 at most
+with two, three and ten (`examples/benchmarks/selection_rows.py`).
+"""
+RARE_ROWS = 500
+"""So many rows of every class are kept for the selection, as far as there are any."""
+NEGLIGIBLE_SHARE = 0.01
+"""Grid points of a smaller share are not fitted again to very many rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class SelectedPool:
+    """The pool that predicts, and how it came about.
+
+    Parameters
+    ----------
+    pool : Pool or LinearPool
+    cv_scores : dict of str to float
+        Out-of-fold log-loss, or the scorer's value, of every family, averaged along its path.
+    family_shares : dict of str to float
+        Coefficients of the second level.
+    path_shares : dict of str to ndarray
+        Shares of the grid points of every family.
+    cv_logits : ndarray of shape (n,) or (n, n_classes)
+        Out-of-fold scores of the combination on its training rows, averaged over repeats; NaN for
+        rows that were not needed for the selection, where there are very many.
+    """
+
+    pool: Pool | LinearPool
+    cv_scores: dict[str, float]
+    family_shares: dict[str, float]
+    path_shares: dict[str, np.ndarray]
+    cv_logits: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class PoolTraining:
+    """What pools are trained on.
+
+    Parameters
+    ----------
+    families : sequence of Family, or one LinearFamily
+    Z : ndarray of shape (n, n_classifiers) or (n, n_classes, n_classifiers)
+        Log-odds or centred log-ratios without missing values; probabilities for a linear pool.
+    phi : ndarray of shape (n, n_gates)
+    labels, frequencies, loss_weights : ndarray of shape (n,)
+        Class codes, sample weights, and sample weights × class weights.
+    loss : FocalLoss
+    progress : bool, default=False
+        Show a progress bar over the inner folds on stderr, if that is a terminal.
+    """
+
+    families: Sequence[Family | LinearFamily]
+    Z: np.ndarray
+    phi: np.ndarray
+    labels: np.ndarray
+    frequencies: np.ndarray
+    loss_weights: np.ndarray
+    loss: FocalLoss
+    progress: bool = False
+
+    def calibration(self, rows: np.ndarray, scale: np.ndarray) -> Calibration:
+        """Return the calibration of given rows, their frequencies multiplied by `scale`.
+
+        Linear pools take the probabilities as they are.
+        """
+        m = self.Z.shape[-1]
+        if isinstance(self.families[0], LinearFamily):
+            return Calibration(np.ones(m), np.zeros(m))
+        return calibrate(self.Z[rows], self.labels[rows], self.frequencies[rows] * scale)
+
+    def paths(
+        self,
+        rows: np.ndarray | slice,
+        scale: np.ndarray | float,
+        calibration: Calibration,
+        points: list[list[int]] | None = None,
+    ) -> list[list[Any]]:
+        """Return the pools of every family on given rows, at some or all grid points."""
+        Z, labels, loss_weights = self.Z[rows], self.labels[rows], self.loss_weights[rows] * scale
+        phi, frequencies = self.phi[rows], self.frequencies[rows] * scale
+
+        def fit(k: int) -> list[Any]:
+            family, chosen = self.families[k], None if points is None else points[k]
+            if isinstance(family, LinearFamily):
+                return fit_linear_path(family, Z, labels, loss_weights, self.loss, chosen)
+            return fit_path(
+                family,
+                Z,
+                phi,
+                labels,
+                frequencies,
+                loss_weights=loss_weights,
+                loss=self.loss,
+                calibration=calibration,
+                points=chosen,
+            )
+
+        families = range(len(self.families))
+        # inner folds run side by side as it is
+        return each(fit, families) if points is not None else [fit(k) for k in families]
+
+    def out_of_fold(
+        self, rows: np.ndarray, scale: np.ndarray, folds: np.ndarray
+    ) -> list[np.ndarray]:
+        """Return scores (n_points, n_repeats, n_rows[, K]) of every family, from other folds."""
+        shape = (len(folds), len(rows), *self.Z.shape[1:-1])
+        results = [np.empty((len(family.grid), *shape)) for family in self.families]
+
+        def hold_out(where: tuple[int, int]) -> None:
+            repeat, fold = where
+            held_out = folds[repeat] == fold
+            test, training = rows[held_out], (rows[~held_out], scale[~held_out])
+            fitted = self.paths(*training, self.calibration(*training))
+            for scores, path in zip(results, fitted, strict=True):
+                for k, pool in enumerate(path):
+                    scores[k, repeat, held_out] = pool.scores(self.Z[test], self.phi[test])
+
+        tasks = [(r, f) for r in range(len(folds)) for f in np.unique(folds[r]).tolist()]
+        each(hold_out, tasks, "inner folds", self.progress)
+        return results
+
+
+def mean_loss(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
+    """Return the plain log-loss of scores (n_repeats, n[, K]), summed over rows."""
+    losses = [weights @ FocalLoss().value(margins(one, labels)) for one in scores]
+    return float(np.mean(losses))
+
+
+def path_weights(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    scorer: Scorer | None,
+    prior: np.ndarray,
+) -> np.ndarray:
+    """Return the share of every grid point: by its out-of-fold loss, or all for the best score.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_points, n_repeats, n[, n_classes])
+    labels, weights : ndarray of shape (n,)
+    scorer : callable or None
+        None for the log-loss.
+    prior : ndarray of shape (n_points,)
+        Logarithms of prior shares, up to a constant; not for a scorer.
+    """
+    if scorer is not None:
+        values = [mean_score(scorer, one, labels, weights) for one in scores]
+        return np.eye(len(scores))[int(np.argmax(values))]
+    return softmax(prior - [mean_loss(one, labels, weights) for one in scores])
+
+
+def strength_prior(family: Family | LinearFamily, power: float = STRENGTH_PRIOR) -> np.ndarray:
+    """Return logarithms of the prior shares of a family's grid points, up to a constant.
+
+    Examples
+    --------
+    >>> from cfe_stack.pools.selection import strength_prior
+    >>> from cfe_stack.pools import Family
+    >>> strength_prior(Family("log_pool", (100.0, 1.0))).round(2)
+    array([1.38, 0.  ])
+    """
+    strengths = np.reshape(family.grid, (len(family.grid), -1))
+    return power * np.log(np.where(strengths > 0, strengths, 1.0)).sum(axis=1)
+
+
+def select_pool(
+    training: PoolTraining,
+    folds: np.ndarray,
+    scorer: Scorer | None = None,
+    prior_power: float = STRENGTH_PRIOR,
+    by_evidence: bool = True,
+) -> SelectedPool:
+    """Fit every family along its path and combine them.
+
+    Parameters
+    ----------
+    training : PoolTraining
+    folds : ndarray of shape (n_repeats, n)
+        Inner folds of every row.
+    scorer : callable, default=None
+        What grid points are chosen by; None averages them by their log-loss.
+    prior_power : float, default=STRENGTH_PRIOR
+        0 for equal prior shares of all grid points.
+    by_evidence : bool, default=True
+        See `cfe_stack.pools.second_level.combine`.
+
+    Returns
+    -------
+    SelectedPool
+    """
+    names = [family.name for family in training.families]
+    # what follows selects on these rows; only what it selects is fitted to all of them
+    rows, scale = selection_rows(training.Z, training.labels, training.frequencies)
+    labels, weights = training.labels[rows], training.frequencies[rows] * scale
+    path_shares, averaged, cv_scores = {}, [], {}
+    out_of_fold = training.out_of_fold(rows, scale, folds[:, rows])
+    for family, scores in zip(training.families, out_of_fold, strict=True):
+        name = family.name
+        shares = path_weights(scores, labels, weights, scorer, strength_prior(family, prior_power))
+        if len(rows) < len(training.labels):
+            shares[shares < NEGLIGIBLE_SHARE * shares.sum()] = 0.0
+        path_shares[name] = shares / shares.sum()
+        averaged.append(np.tensordot(path_shares[name], scores, axes=1))
+        if scorer is None:
+            cv_scores[name] = mean_loss(averaged[-1], labels, weights) / float(weights.sum())
+        else:
+            cv_scores[name] = mean_score(scorer, averaged[-1], labels, weights)
+
+    stacked = np.stack(averaged, axis=-1)
+    shares = np.array([family.share for family in training.families])
+    beta, shift = combine(stacked, labels, weights, shares, by_evidence)
+    points = [np.flatnonzero(path_shares[name]).tolist() for name in names]
+    final = training.paths(slice(None), 1.0, training.calibration(rows, scale), points)
+    pools = [
+        type(path[0]).average(path, path_shares[name][chosen])
+        for name, path, chosen in zip(names, final, points, strict=True)
+    ]
+    slope = beta.sum()
+    stretch = slope_on_all_rows(slope, len(np.unique(folds[0, rows]))) / (slope or 1.0)
+    cv_logits = np.full((len(training.labels), *training.Z.shape[1:-1]), np.nan)
+    # one intercept broadcasts over the rows, one per class over the classes
+    cv_logits[rows] = stacked.mean(axis=0) @ beta + shift
+    return SelectedPool(
+        pool=type(pools[0]).average(pools, beta * stretch).shifted(shift),
+        cv_scores=cv_scores,
+        family_shares=dict(zip(names, beta.tolist(), strict=True)),
+        path_shares=path_shares,
+        cv_logits=cv_logits,
+    )
+
+
+def selection_rows(
+    Z: np.ndarray, labels: np.ndarray, frequencies: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to select on, and factors that keep the classes' shares among them.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n, ...)
+        What the rows hold decides on who is chosen, not where they stand.
+    labels, frequencies : ndarray of shape (n,)
+
+    Returns
+    -------
+    rows : ndarray of shape (k,), int
+        All rows, or about `MANY_ROWS` of them, half of it for more than two classes.
+    scale : ndarray of shape (k,)
+        1, or less for classes of which more than their share was taken.
+    """
+    n, many = len(labels), MANY_ROWS if Z.ndim == 2 else MANY_ROWS // 2
+    if n <= many:
+        return np.arange(n), np.ones(n)
+    # neither names of classes nor roundoff in their order choose rows
+    keys = content_keys(rounded(seen_from_own_class(Z, labels) if Z.ndim == 2 else Z))
+    chosen, scale = [], []
+    for code in np.unique(labels):
+        rows = np.flatnonzero(labels == code)
+        share = len(rows) * many / n
+        take = min(len(rows), max(int(share), RARE_ROWS))
+        chosen.append(rows[np.argsort(keys[rows], kind="stable")[:take]])
+        scale.append(np.full(take, share / take))
+    order = np.argsort(np.concatenate(chosen))
+    return np.concatenate(chosen)[order], np.concatenate(scale)[order]

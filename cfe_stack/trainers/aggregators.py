@@ -1,0 +1,287 @@
+"""Aggregators: from the predictions of all classifiers on an instance to one raw score.
+
+Features have the classifiers on their last axis, (n, m) for two classes and (n, K, m) for more, so
+that a score is always ``features @ weights_ + intercept_``. Mean, weighted and logarithmic pool
+differ in the scale of their features and in how their weights come about.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.link import Link, make_link
+from cfe_stack.losses.raw_scores import in_scores, margin_directions, margins
+from cfe_stack.pools.design import PoolDesign, row_slices
+from cfe_stack.pools.gates import linear_gate
+from cfe_stack.pools.newton import CLASS_PRIOR, PoolProblem, minimize_pool
+
+Solver = Literal["gradient", "converged"]
+WEAK_PRIOR = 0.1
+"""Strength that only keeps the weights finite where the classes are separable."""
+HELD_CELLS = 1 << 24
+"""Features of so many cells are kept while they are solved for; more are made again and again."""
+POOL_PRIOR = 50.0
+"""Strength of the pull of a logarithmic pool towards equal weights where none is chosen."""
+SOLVER_TOL = 1e-16
+"""Expected decrease at which a solver stops; small, since a weak prior leaves flat directions."""
+
+
+class Aggregator(Protocol):
+    """The contract of an aggregator inside a trainer."""
+
+    weights_: np.ndarray
+    intercept_: float | np.ndarray
+
+    def features(self, Z_hat: np.ndarray, link: Link) -> np.ndarray:
+        """Return features (n, m) or (n, K, m) of linked values (m, n) or (m, n, K)."""
+
+    def start(self, n_classifiers: int, intercept: float | np.ndarray) -> None:
+        """Set equal weights and the given intercept."""
+
+    def update(
+        self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
+    ) -> None:
+        """Lower the weighted loss on labelled instances.
+
+        `features` are an array, or anything that gives one for a slice of rows.
+        """
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Return raw scores (n,) or (n, K)."""
+
+
+def classifiers_last(values: np.ndarray) -> np.ndarray:
+    """Return the view (n, m) or (n, K, m) of an array (m, n) or (m, n, K)."""
+    return np.moveaxis(values, 0, -1)
+
+
+def held(features: Any) -> Any:
+    """Return features as one array where that is small; otherwise what gives them in slices."""
+    small = len(features) * features[:1].size <= HELD_CELLS
+    return np.ascontiguousarray(features[:]) if small else features
+
+
+class MeanAggregator:
+    """The linear opinion pool: the plain average of the probabilities. It learns nothing."""
+
+    def __init__(self, n_classes: int) -> None:
+        self.link = make_link("logit", n_classes)
+
+    def features(self, Z_hat: np.ndarray, link: Link) -> np.ndarray:
+        """Return probabilities."""
+        return classifiers_last(link.inverse(Z_hat))
+
+    def start(self, n_classifiers: int, intercept: float | np.ndarray) -> None:
+        """Set equal weights; an average has no intercept."""
+        self.weights_ = np.full(n_classifiers, 1 / n_classifiers)
+        self.intercept_: float | np.ndarray = np.zeros_like(intercept)
+
+    def update(
+        self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
+    ) -> None:
+        """Do nothing."""
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Return the log-odds (centred log-ratios) of the average."""
+        return self.link.forward(features @ self.weights_)
+
+
+class _Linear:
+    """Weights and an intercept on features: what starts and scores alike."""
+
+    weights_: np.ndarray
+    intercept_: float | np.ndarray
+
+    def start(self, n_classifiers: int, intercept: float | np.ndarray) -> None:
+        """Set weights 1/m and the given intercept."""
+        self.weights_ = np.full(n_classifiers, 1 / n_classifiers)
+        self.intercept_ = intercept
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Return w · features + b."""
+        return features @ self.weights_ + self.intercept_
+
+
+class WeightedAggregator(_Linear):
+    """The sources' aggregator: a logistic unit on the reconstructed predictions.
+
+    Parameters
+    ----------
+    lr : float
+        Size of a gradient step.
+    solver : {"gradient", "converged"}
+        One gradient step per sweep, as published, or the minimiser of the loss in every sweep.
+    """
+
+    def __init__(self, lr: float, solver: Solver) -> None:
+        self.lr, self.solver = lr, solver
+
+    def features(self, Z_hat: np.ndarray, link: Link) -> np.ndarray:
+        """Return the linked values themselves."""
+        return classifiers_last(Z_hat)
+
+    def update(
+        self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
+    ) -> None:
+        """Take one gradient step, or solve to convergence."""
+        if self.solver == "converged":
+            center = np.zeros_like(self.weights_)
+            solved = solve_weights(self, features, labels, weights, loss, center, WEAK_PRIOR)
+            self.weights_, self.intercept_ = solved
+            return
+        step_w, step_b = weight_gradient(self, features, labels, weights, loss)
+        self.weights_ = self.weights_ - self.lr * step_w
+        self.intercept_ = self.intercept_ - self.lr * step_b
+
+
+class LogPoolAggregator(_Linear):
+    """The weighted logarithmic opinion pool: log-odds with weights ≥ 0, shrunk to equal weights.
+
+    Non-negative weights exclude the collapse that the sources describe.
+
+    Parameters
+    ----------
+    n_classes : int
+    strength : float, default=POOL_PRIOR
+        Strength of the shrinkage, in observations.
+    """
+
+    def __init__(self, n_classes: int, strength: float = POOL_PRIOR) -> None:
+        self.link, self.strength = make_link("logit", n_classes), strength
+
+    def features(self, Z_hat: np.ndarray, link: Link) -> np.ndarray:
+        """Return log-odds (centred log-ratios)."""
+        return classifiers_last(self.link.forward(link.inverse(Z_hat)))
+
+    def update(
+        self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
+    ) -> None:
+        """Solve the penalised problem to convergence."""
+        center = np.full_like(self.weights_, 1 / len(self.weights_))
+        self.weights_, self.intercept_ = solve_weights(
+            self, features, labels, weights, loss, center, self.strength, True
+        )
+
+
+class GatedPoolAggregator(_Linear):
+    """A logarithmic opinion pool whose weights depend on the instance: w + φ(r̂) g.
+
+    The gate φ is tanh of a linear function of the reconstruction, hence of the instance's factors,
+    as in the pools of :mod:`cfe_stack.pools.log_pool`. Joint descent trains it.
+
+    Parameters
+    ----------
+    gate : ndarray of shape (n_classifiers,)
+        Change g of the weights per unit of φ.
+    direction : ndarray of shape (n_classifiers,) or (n_classes, n_classifiers)
+    offset : ndarray of shape (1,)
+    """
+
+    def __init__(self, gate: np.ndarray, direction: np.ndarray, offset: np.ndarray) -> None:
+        self.gate_, self.direction, self.offset = gate, direction, offset
+        self.link = make_link("logit", 2 if direction.ndim == 1 else len(direction))
+
+    def features(self, Z_hat: np.ndarray, link: Link) -> np.ndarray:
+        """Return log-odds (centred log-ratios), and the same times the gate, side by side."""
+        phi = linear_gate(classifiers_last(Z_hat), self.direction, self.offset)
+        Z = classifiers_last(self.link.forward(link.inverse(Z_hat)))
+        return np.concatenate([Z, Z * phi.reshape((-1,) + (1,) * (Z.ndim - 1))], axis=-1)
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Return (w + φ g) · z + b."""
+        return features @ np.concatenate([self.weights_, self.gate_]) + self.intercept_
+
+    def update(
+        self, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
+    ) -> None:
+        """Do nothing: the descent moves it."""
+
+
+def weight_gradient(
+    aggregator: Aggregator,
+    features: Any,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    loss: FocalLoss,
+) -> tuple[np.ndarray, float | np.ndarray]:
+    """Return the gradient of Σ ω ℓ / Σ ω in the aggregator's weights (m,) and intercept.
+
+    `features` are an array, or anything that gives one for a slice of rows.
+    """
+    in_weights: Any = 0.0
+    in_intercept: Any = 0.0
+    total = 0.0
+    for rows in row_slices(features):
+        part = features[rows]
+        scores = aggregator.scores(part)
+        margin = margins(scores, labels[rows])
+        slope = weights[rows] * loss.derivative(margin)
+        on_scores = in_scores(slope, margin_directions(scores, labels[rows]))
+        in_weights = in_weights + np.tensordot(on_scores, part, axes=on_scores.ndim)
+        in_intercept = in_intercept + on_scores.sum(axis=0)
+        total += loss.normaliser(margin, weights[rows])
+    several = np.ndim(in_intercept) > 0
+    return in_weights / total, in_intercept / total if several else float(in_intercept / total)
+
+
+def solve_weights(
+    aggregator: Aggregator,
+    features: Any,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    loss: FocalLoss,
+    center: np.ndarray,
+    strength: float,
+    nonnegative: bool = False,
+) -> tuple[np.ndarray, float | np.ndarray]:
+    """Return the weights and intercept that minimise the penalised loss, from the current ones.
+
+    `features` are an array, or anything that gives one for a slice of rows.
+    """
+    m, n_intercepts = len(center), np.size(aggregator.intercept_)
+    prior = CLASS_PRIOR if n_intercepts == 1 else 2 * CLASS_PRIOR
+    problem = PoolProblem(
+        design=PoolDesign(held(features)),
+        labels=labels,
+        weights=weights,
+        penalty=np.repeat([strength, prior], [m, n_intercepts]),
+        center=np.concatenate([center, np.zeros(n_intercepts)]),
+        nonnegative=np.repeat([nonnegative, False], [m, n_intercepts]),
+        loss=loss,
+    )
+    start = np.concatenate([aggregator.weights_, np.atleast_1d(aggregator.intercept_)])
+    theta = minimize_pool(problem, start, tol=SOLVER_TOL)
+    return theta[:m], float(theta[m]) if n_intercepts == 1 else theta[m:]
+
+
+AGGREGATORS: dict[str, Callable[[int, float, Solver], Aggregator]] = {
+    "mean": lambda n_classes, lr, solver: MeanAggregator(n_classes),
+    "weighted": lambda n_classes, lr, solver: WeightedAggregator(lr, solver),
+    "log_pool": lambda n_classes, lr, solver: LogPoolAggregator(n_classes),
+}
+
+
+def make_aggregator(name: str, n_classes: int, lr: float, solver: Solver) -> Aggregator:
+    """Return the aggregator called `name`.
+
+    Parameters
+    ----------
+    name : {"mean", "weighted", "log_pool"}
+    n_classes : int
+    lr : float
+        Size of a gradient step of the weighted aggregator.
+    solver : {"gradient", "converged"}
+        How the weighted aggregator is trained.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown.
+    """
+    if not isinstance(name, str) or name not in AGGREGATORS:
+        raise ValueError(f"aggregator_type must be one of {sorted(AGGREGATORS)}, got {name!r}.")
+    if str(solver) not in ("gradient", "converged"):
+        raise ValueError(f"aggregator_solver must be 'gradient' or 'converged', got {solver!r}.")
+    return AGGREGATORS[name](n_classes, lr, solver)

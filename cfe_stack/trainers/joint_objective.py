@@ -1,0 +1,358 @@
+"""Joint descent without its array library: data, parameters, objective, and when it stops."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+
+from cfe_stack.data.ensemble_data import EnsembleData
+from cfe_stack.factor_model.factor_model import FactorModel
+from cfe_stack.losses import objective
+from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.link import DEFAULT_CLIP, IdentityLink, Link
+from cfe_stack.losses.raw_scores import margins
+from cfe_stack.pools.gates import Gates, linear_gate
+from cfe_stack.trainers.supervision import Supervision
+
+MOST_GATED = 5000
+"""Instances from which the gate's start is found, if there are more."""
+RUN = 1024
+"""Neighbouring instances that stay together in a batch: what a page of a file holds."""
+
+
+def shuffled_batches(
+    n: int, size: int, permutation: Callable[[int], np.ndarray]
+) -> list[np.ndarray]:
+    """Return the instances of every batch: short runs of neighbours, at random.
+
+    Parameters
+    ----------
+    n, size : int
+        Number of instances, and of those per batch.
+    permutation : callable
+        From a number k to a random order of 0 … k − 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cfe_stack.trainers.joint_objective import shuffled_batches
+    >>> [batch.tolist() for batch in shuffled_batches(5, 3, lambda k: np.arange(k)[::-1])]
+    [[4, 3, 2], [1, 0]]
+    """
+    if size >= n:
+        return [np.arange(n)]
+    run = max(1, min(RUN, size // 16))
+    starts = run * permutation(-(-n // run))
+    order = (starts[:, None] + np.arange(run)).ravel()
+    order = order[order < n]
+    return [order[k : k + size] for k in range(0, n, size)]
+
+
+@dataclass(frozen=True, eq=False)
+class JointArrays:
+    """What the objective needs besides its parameters; arrays or tensors, instances last.
+
+    Parameters
+    ----------
+    Z : array of shape (n_rows, n)
+        Standardised linked predictions, 0 where missing.
+    C : array of shape (n_classifiers, n)
+        Label-free weights of the cells, 0 where missing.
+    cells : array of shape (n_rows, n)
+        Those weights times the frequencies, for every row.
+    frequencies : array of shape (n,)
+    labels : array of shape (n,), int
+        Class codes; 0 where unknown, with weight 0.
+    omega : array of shape (n,)
+        Weights of the supervised loss.
+    """
+
+    Z: Any
+    C: Any
+    cells: Any
+    frequencies: Any
+    labels: Any
+    omega: Any
+
+    @classmethod
+    def of(
+        cls,
+        data: EnsembleData,
+        model: FactorModel,
+        supervision: Supervision,
+        dtype: str,
+        rows: slice | np.ndarray = slice(None),
+    ) -> Self:
+        """Return the arrays of some instances of `data`; of the others nothing is read."""
+        block = data.block_of(rows)
+        Z = model.linked(block.R).astype(dtype, copy=False)
+        C = model.weights(block, use_labels=False).astype(dtype, copy=False)
+        frequencies = block.sample_weight.astype(dtype)
+        cells = np.repeat(C * frequencies, len(Z) // len(C), axis=0)
+        omega = supervision.omega[rows].astype(dtype)
+        return cls(Z, C, cells, frequencies, np.maximum(block.labels, 0), omega)
+
+    def take(self, rows: np.ndarray) -> Self:
+        """Return the given instances."""
+        return self.map(lambda array: array[..., rows])
+
+    def map(self, function: Callable[[Any], Any]) -> Self:
+        """Return the results of a function of every array."""
+        return type(self)(*(function(getattr(self, field.name)) for field in fields(self)))
+
+
+@dataclass
+class Gate:
+    """What makes the weights depend on the instance; arrays or tensors.
+
+    Parameters
+    ----------
+    weights : array of shape (n_classifiers,)
+    direction : array of shape (n_classifiers,) or (n_classes, n_classifiers)
+    offset : array of shape (1,)
+    """
+
+    weights: Any
+    direction: Any
+    offset: Any
+
+    @classmethod
+    def start(cls, data: EnsembleData, model: FactorModel) -> Self:
+        """Return a gate that opens along the first factor and changes no weight yet."""
+        n, m = data.n_instances, data.n_classifiers
+        block = data.block_of(slice(None, None, -(-n // MOST_GATED)))
+        Y = model.solve(model.linked(block.R), model.weights(block, use_labels=False))
+        frequencies = block.sample_weight + np.finfo(float).tiny
+        first = Gates.fit(model.factors, Y, np.empty((len(frequencies), 0)), frequencies)
+        loadings = np.linalg.lstsq(model.factors, first.direction, rcond=None)[0]
+        slopes = loadings / model.scale
+        offset = -(slopes @ model.shift + loadings @ model.bias + first.center)
+        # torch's L-BFGS takes no parameter that is a transposed view
+        rows = np.ascontiguousarray(slopes.reshape(m, -1).T)
+        direction = (rows[0] if len(rows) == 1 else rows) / first.scale
+        return cls(np.zeros(m), direction, np.array([offset / first.scale]))
+
+
+@dataclass
+class JointParameters:
+    """What all instances share; arrays or tensors.
+
+    Parameters
+    ----------
+    X : array of shape (latent_dim, n_rows)
+    bias : array of shape (n_rows, 1)
+    w : array of shape (n_classifiers,)
+    b : array of shape (1,) or (n_classes,)
+    gate : Gate, default=None
+    """
+
+    X: Any
+    bias: Any
+    w: Any
+    b: Any
+    gate: Gate | None = None
+
+
+@dataclass(frozen=True)
+class JointObjective:
+    """The parts of the objective as a function of the parameters, for NumPy and torch alike.
+
+    Parameters
+    ----------
+    link : Link
+    aggregator_type : {"weighted", "mean", "log_pool", "gated_pool"}
+    lambda_reg : float
+    scale, shift : array of shape (n_rows, 1)
+        Standardisation of the rows.
+    n_cells : float
+        Observed cells of all data, counted with their instances' frequencies.
+    omega_sum : float
+        Σ ω of all data; 0 if nothing is supervised.
+    class_factors : array of shape (n_classes,), default=None
+        What ω is multiplied by, class by class; `omega_sum` has it in.
+    """
+
+    link: Link
+    aggregator_type: str
+    lambda_reg: float
+    scale: Any
+    shift: Any
+    n_cells: float
+    omega_sum: float
+    class_factors: Any = None
+
+    def parts(
+        self,
+        part: JointArrays,
+        parameters: JointParameters,
+        Y: Any,
+        loss: FocalLoss,
+        share: float = 1.0,
+        xp: Any = np,
+    ) -> tuple[Any, Any]:
+        """Return L_recon and L_sup, estimated from a `part` of the data.
+
+        Parameters
+        ----------
+        part : JointArrays
+        parameters : JointParameters
+        Y : array of shape (latent_dim, n)
+            Instance factors of the part.
+        loss : FocalLoss
+        share : float, default=1.0
+            Number of all instances by those of the part.
+        xp : module, default=numpy
+            The array library: ``numpy`` or ``torch``.
+        """
+        Z_hat = parameters.X.T @ Y + parameters.bias
+        error = share * objective.squared_error(part.Z, part.cells, Z_hat)
+        norms = (parameters.X**2).sum() + (parameters.bias**2).sum()
+        norms = norms + share * (Y**2 * part.frequencies).sum()
+        reconstruction = objective.reconstruction_loss(error, norms, self.lambda_reg, self.n_cells)
+        omega = part.omega
+        if self.class_factors is not None:
+            omega = omega * self.class_factors[part.labels]
+        here = float(omega.sum())
+        if here == 0:
+            return reconstruction, 0 * reconstruction
+        values = linked_values(Z_hat, len(part.C), self.scale, self.shift)
+        scores = joint_scores(
+            self.aggregator_type,
+            self.link,
+            values,
+            parameters.w,
+            parameters.b,
+            xp,
+            parameters.gate,
+        )
+        margin = margins(scores, part.labels, xp)
+        supervised = objective.supervised_loss(loss, margin, omega, xp)
+        return reconstruction, supervised * (share * here / self.omega_sum)
+
+
+def linked_values(Z_hat: Any, n_classifiers: int, scale: Any, shift: Any) -> Any:
+    """Return linked values (n, m) or (n, K, m) of standardised rows (n_rows, n).
+
+    Parameters
+    ----------
+    Z_hat : ndarray or torch.Tensor of shape (n_rows, n)
+    n_classifiers : int
+    scale, shift : ndarray or torch.Tensor of shape (n_rows, 1)
+    """
+    values = Z_hat * scale + shift
+    if len(values) == n_classifiers:
+        return values.T
+    return values.reshape(n_classifiers, -1, values.shape[1]).swapaxes(0, 2)
+
+
+def joint_scores(
+    kind: str,
+    link: Link,
+    values: Any,
+    weights: Any,
+    intercept: Any,
+    xp: Any,
+    gate: Gate | None = None,
+) -> Any:
+    """Return raw scores (n,) or (n, K), as :mod:`cfe_stack.trainers.aggregators` does.
+
+    Parameters
+    ----------
+    kind : {"weighted", "mean", "log_pool", "gated_pool"}
+    link : Link
+    values : ndarray or torch.Tensor of shape (n, m) or (n, K, m)
+        Linked values.
+    weights, intercept : ndarray or torch.Tensor of shape (m,) and (1,) or (K,)
+    xp : module
+        The array library: ``numpy`` or ``torch``.
+    gate : Gate, default=None
+        Of the gated pool.
+    """
+    if kind == "weighted":
+        return _with_intercept(values @ weights, intercept)
+    proba = _probabilities(values, link, xp)
+    several = values.ndim == 3
+    if kind == "mean":
+        return _log_odds(proba @ weights, several, xp)
+    Z = _log_odds(proba, several, xp)
+    scores = Z @ weights
+    if gate is not None:
+        phi = linear_gate(values, gate.direction, gate.offset, xp)
+        scores = scores + (phi[:, None] if several else phi) * (Z @ gate.weights)
+    return _with_intercept(scores, intercept)
+
+
+def _with_intercept(scores: Any, intercept: Any) -> Any:
+    return scores + (intercept[0] if scores.ndim == 1 else intercept)
+
+
+def _probabilities(values: Any, link: Link, xp: Any) -> Any:
+    """Return the probabilities of linked values, with the classes on axis 1 if there are many."""
+    if isinstance(link, IdentityLink):
+        return values.clip(0.0, 1.0)
+    if values.ndim == 2:
+        return 1 / (1 + xp.exp(-values))
+    powers = xp.exp(values - xp.amax(values, 1)[:, None])
+    return powers / powers.sum(1)[:, None]
+
+
+def _log_odds(proba: Any, several: bool, xp: Any) -> Any:
+    """Return the log-odds, or the centred log-ratios over axis 1, of probabilities."""
+    if several:
+        logs = xp.log(proba.clip(DEFAULT_CLIP, 1.0))
+        return logs - logs.mean(1)[:, None]
+    clipped = proba.clip(DEFAULT_CLIP, 1 - DEFAULT_CLIP)
+    return xp.log(clipped / (1 - clipped))
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Where a descent ended, as NumPy arrays.
+
+    Parameters
+    ----------
+    factors : ndarray of shape (latent_dim, n_rows)
+    bias : ndarray of shape (n_rows,)
+    weights, intercept : ndarray of shape (n_classifiers,) and (1,) or (n_classes,)
+    Y : ndarray of shape (latent_dim, n_instances)
+    gate : Gate or None
+    """
+
+    factors: np.ndarray
+    bias: np.ndarray
+    weights: np.ndarray
+    intercept: np.ndarray
+    Y: np.ndarray
+    gate: Gate | None
+
+
+@dataclass
+class Plateau:
+    """Counts epochs without an improvement.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without an improvement after which the descent has stalled.
+    tol : float
+        Smallest decrease that counts, relative to the best objective; 0 never stalls.
+    """
+
+    patience: int
+    tol: float
+    best: float = np.inf
+    n_waiting: int = 0
+
+    def is_best(self, objective: float) -> bool:
+        """Take note of an epoch's objective; return whether it is the lowest so far."""
+        enough = self.best - objective > self.tol * max(abs(self.best), np.finfo(float).tiny)
+        self.n_waiting = 0 if enough or self.best == np.inf else self.n_waiting + 1
+        lowest = objective < self.best
+        self.best = min(self.best, objective)
+        return lowest
+
+    @property
+    def stalled(self) -> bool:
+        """Whether patience is used up."""
+        return self.tol > 0 and self.n_waiting >= self.patience

@@ -1,0 +1,64 @@
+"""Features of the labelled instances, made from their factors when they are asked for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from cfe_stack.factor_model.factor_model import FactorModel
+from cfe_stack.losses import objective
+from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.raw_scores import margins
+from cfe_stack.pools.design import row_slices
+from cfe_stack.trainers.aggregators import Aggregator
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledFeatures:
+    """What an aggregator is trained on, without an array of labelled instances × classifiers.
+
+    It can be sliced like that array. Factors are smaller by the ratio of latent dimension to
+    classifiers.
+
+    Parameters
+    ----------
+    model : FactorModel
+    aggregator : Aggregator
+    Y : ndarray of shape (latent_dim, n_labelled)
+        Factors of the labelled instances.
+    """
+
+    model: FactorModel
+    aggregator: Aggregator
+    Y: np.ndarray
+
+    @classmethod
+    def of(cls, model: FactorModel, aggregator: Aggregator, parts: list[np.ndarray]) -> Self:
+        """Return the features of instances whose factors come in `parts`."""
+        empty = np.empty((len(model.factors), 0))
+        return cls(model, aggregator, np.concatenate(parts, axis=1) if parts else empty)
+
+    def __len__(self) -> int:
+        return self.Y.shape[1]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        values = self.model.reconstruct(self.Y[:, rows].astype(np.float64))
+        return self.aggregator.features(values, self.model.link)
+
+    def scores(self) -> np.ndarray:
+        """Return the aggregator's raw scores (n_labelled,) or (n_labelled, n_classes)."""
+        return np.concatenate([scores for _, scores in self._score_parts()])
+
+    def supervised_loss(self, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss) -> float:
+        """Return :func:`cfe_stack.losses.supervised_loss`, taken slice by slice."""
+        total = 0.0
+        for rows, scores in self._score_parts():
+            margin, here = margins(scores, labels[rows]), weights[rows]
+            if here.any():
+                total += float(objective.supervised_loss(loss, margin, here) * here.sum())
+        return total / float(weights.sum())
+
+    def _score_parts(self) -> Iterator[tuple[slice, np.ndarray]]:
+        for rows in row_slices(self):
+            yield rows, self.aggregator.scores(self[rows])

@@ -1,0 +1,400 @@
+"""Joint descent on the full objective with PyTorch.
+
+Nothing else in the package imports torch, and nothing that is stored in a fitted trainer is defined
+here, so that a trainer predicts where torch is not installed.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from cfe_stack.data.ensemble_data import EnsembleData
+from cfe_stack.factor_model.factor_model import FactorModel
+from cfe_stack.losses import objective
+from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.trainers.initial_factors import spectral_factors
+from cfe_stack.trainers.joint_objective import (
+    Found,
+    Gate,
+    JointArrays,
+    JointObjective,
+    JointParameters,
+    Plateau,
+    shuffled_batches,
+)
+from cfe_stack.trainers.newton_polish import LocalModel, newton_end
+from cfe_stack.trainers.supervision import Supervision
+
+logger = logging.getLogger(__name__)
+
+START_SCALE = 0.1
+FEW_CELLS = 200_000
+"""Below this many cells a second thread costs more than it brings."""
+KEPT_CELLS = 1 << 24
+"""Larger matrices are read batch by batch, in every epoch, where `batch_size` is given."""
+NONNEGATIVE = ("log_pool", "gated_pool")
+LBFGS_STEPS = 20
+RATES = {"adam": 0.01, "adamw": 0.01, "sgd": 0.1, "lbfgs": 1.0}
+
+
+@dataclass(eq=False)
+class _Batch:
+    """Some instances: tensors if they are kept, and free factors unless they are projected."""
+
+    rows: np.ndarray
+    part: Any = None
+    Y: torch.Tensor | None = None
+
+
+@dataclass(eq=False)
+class _Descent:
+    """The state of a fit: parameters as tensors, and the objective as a function of them."""
+
+    trainer: Any
+    model: FactorModel
+    objective: JointObjective
+    X: torch.Tensor
+    bias: torch.Tensor
+    w: torch.Tensor
+    b: torch.Tensor
+    gate: Gate | None
+    read: Callable[[np.ndarray], JointArrays]
+    batches: list[_Batch]
+    n_instances: int
+    generator: torch.Generator
+
+    @property
+    def learned(self) -> list[torch.Tensor]:
+        """All tensors that the optimizer moves."""
+        own = [batch.Y for batch in self.batches if batch.Y is not None]
+        if self.gate is not None:
+            own += [self.gate.weights, self.gate.direction, self.gate.offset]
+        return [p for p in (self.X, self.bias, self.w, self.b, *own) if p.requires_grad]
+
+    def loaded(self, batch: _Batch) -> _Batch:
+        """Return the batch with its tensors, read from the data unless they are kept."""
+        return batch if batch.part else replace(batch, part=self.read(batch.rows))
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """Weights of the aggregator; as squares, where they may not be negative."""
+        return self.w**2 if self.trainer.aggregator_type in NONNEGATIVE else self.w
+
+    def instance_factors(self, batch: _Batch) -> torch.Tensor:
+        """Return the instance factors (d, n) of a batch."""
+        if batch.Y is not None:
+            return batch.Y
+        return project(self.X, batch.part.C, batch.part.Z - self.bias, self.objective.lambda_reg)
+
+    def parts(self, batch: _Batch, loss: FocalLoss) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return L_recon and L_sup, as far as `batch` tells."""
+        return self.objective.parts(
+            batch.part,
+            JointParameters(self.X, self.bias, self.weights, self.b, self.gate),
+            self.instance_factors(batch),
+            loss,
+            self.n_instances / len(batch.rows),
+            torch,
+        )
+
+    def weigh_classes(self, supervision: Supervision, progress: float) -> None:
+        """Weigh the classes as their schedule says."""
+        factors = torch.as_tensor(supervision.factors_at(progress)).to(self.X)
+        omega_sum = float(supervision.weights_at(progress).sum())
+        self.objective = replace(self.objective, class_factors=factors, omega_sum=omega_sum)
+
+    def evaluate(self, loss: FocalLoss) -> tuple[float, float]:
+        """Return L_recon and L_sup of all data."""
+        with torch.no_grad():
+            shares = [len(batch.rows) / self.n_instances for batch in self.batches]
+            parts = [
+                [float(p) for p in self.parts(self.loaded(batch), loss)] for batch in self.batches
+            ]
+        reconstruction, supervised = np.array(shares) @ np.array(parts)
+        return float(reconstruction), float(supervised)
+
+    def snapshot(self) -> list[torch.Tensor]:
+        """Return copies of the parameters."""
+        return [p.detach().clone() for p in self.learned]
+
+    def restore(self, saved: list[torch.Tensor]) -> None:
+        """Go back to a snapshot."""
+        with torch.no_grad():
+            for p, values in zip(self.learned, saved, strict=True):
+                p.copy_(values)
+
+
+def project(X: torch.Tensor, C: torch.Tensor, Z: torch.Tensor, ridge: float) -> torch.Tensor:
+    """Return the label-free fold-in y = (X C Xᵀ + λI)⁻¹ X C z as a differentiable function.
+
+    Parameters
+    ----------
+    X : Tensor of shape (d, n_rows)
+    C : Tensor of shape (n_classifiers, n) or (n_classifiers, 1)
+        One column where all instances have the same weights: their systems are one, too.
+    Z : Tensor of shape (n_rows, n)
+        Linked predictions less the bias.
+    ridge : float
+        Raised where it is lost in the rounding of a matrix.
+
+    Returns
+    -------
+    Tensor of shape (d, n)
+    """
+    d, m = len(X), len(C)
+    repeats = len(Z) // m
+    products = (X[:, None] * X[None]).reshape(d * d, m, repeats).sum(2)
+    gram = (products @ C).T.reshape(-1, d, d)
+    eps = torch.finfo(X.dtype).eps
+    rounding = 8 * d * eps * gram.detach().diagonal(dim1=1, dim2=2).amax(1)
+    ridges = rounding.clamp(min=max(ridge, eps))
+    matrices = gram + ridges[:, None, None] * torch.eye(d, dtype=X.dtype, device=X.device)
+    right_sides = X @ (C.repeat_interleave(repeats, 0) * Z)
+    # a matrix that a diverging descent has ruined gives NaN, and the descent ends
+    factors, failed = torch.linalg.cholesky_ex(matrices)
+    factors = factors.masked_fill(failed[:, None, None] > 0, torch.nan)
+    if C.shape[1] == 1:
+        return torch.cholesky_solve(right_sides, factors[0])
+    return torch.cholesky_solve(right_sides.T[:, :, None], factors)[:, :, 0].T
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device='cuda', but torch finds no CUDA device; use device='auto'.")
+    return torch.device(name)
+
+
+@contextmanager
+def _threads(n_cells: int) -> Iterator[None]:
+    """Keep small problems on one thread, and give torch its threads back afterwards."""
+    before = torch.get_num_threads()
+    if n_cells < FEW_CELLS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def descend(
+    trainer: Any, model: FactorModel, data: EnsembleData, supervision: Supervision, plateau: Plateau
+) -> Found:
+    """Minimise the objective.
+
+    Parameters
+    ----------
+    trainer : CFEnsemblePyTorchTrainer
+        Its parameters steer the descent, and it records every epoch.
+    model : FactorModel
+        Without factors.
+    data : EnsembleData
+    supervision : Supervision
+    plateau : Plateau
+        Says when to stop.
+    """
+    with _threads(data.R.size):
+        state = _start(trainer, model, data, supervision)
+        _run(trainer, state, supervision, plateau)
+
+        def array(tensor: torch.Tensor) -> np.ndarray:
+            return tensor.detach().cpu().numpy().astype(np.float64)
+
+        Y = np.empty((trainer.latent_dim, data.n_instances))
+        for batch in state.batches:
+            Y[:, batch.rows] = array(state.instance_factors(state.loaded(batch)))
+        gate = state.gate
+        return Found(
+            array(state.X),
+            array(state.bias)[:, 0],
+            array(state.weights),
+            array(state.b),
+            Y,
+            gate and Gate(array(gate.weights), array(gate.direction), array(gate.offset)),
+        )
+
+
+def _start(
+    trainer: Any, model: FactorModel, data: EnsembleData, supervision: Supervision
+) -> _Descent:
+    """Return the state to start from."""
+    device, dtype = _device(trainer.device), getattr(torch, trainer.dtype)
+    seed = int(check_random_state(trainer.random_state).randint(np.iinfo(np.int32).max))
+    generator = torch.Generator().manual_seed(seed)
+    if trainer.init == "spectral":
+        factors = spectral_factors(model, data)
+    else:
+        shape = model.factors.shape
+        factors = START_SCALE * torch.randn(shape, generator=generator, dtype=dtype).numpy()
+    model = model.with_factors(factors, model.bias)
+
+    def tensor(values: Any) -> torch.Tensor:
+        kind = torch.int64 if values.dtype.kind == "i" else dtype
+        own = torch.tensor(values, dtype=kind)
+        # from pinned memory a copy runs beside the computation
+        own = own.pin_memory() if device.type == "cuda" else own
+        return own.to(device, non_blocking=True)
+
+    def read(rows: np.ndarray) -> JointArrays:
+        part = JointArrays.of(data, model, supervision, trainer.dtype, rows)
+        if (part.C == part.C[:, :1]).all():
+            part = replace(part, C=part.C[:, :1])
+        return part.map(tensor)
+
+    kind = trainer.aggregator_type
+    weights = np.full(data.n_classifiers, 1 / data.n_classifiers)
+    intercept = np.atleast_1d(supervision.intercept(data.n_classes, trainer.init_prior))
+    gate = Gate.start(data, model) if kind == "gated_pool" else None
+    state = _Descent(
+        trainer,
+        model,
+        JointObjective(
+            model.link,
+            kind,
+            float(trainer.lambda_reg),
+            tensor(model.scale[:, None]),
+            tensor(model.shift[:, None]),
+            sum(float(b.observed.sum(axis=0) @ b.sample_weight) for b in data.blocks()),
+            float(supervision.weights.sum()),
+        ),
+        tensor(factors).requires_grad_(),
+        tensor(model.bias[:, None]).requires_grad_(trainer.standardize),
+        tensor(np.sqrt(weights) if kind in NONNEGATIVE else weights).requires_grad_(kind != "mean"),
+        tensor(intercept.astype(float)).requires_grad_(kind != "mean"),
+        gate and Gate(*(tensor(getattr(gate, f.name)).requires_grad_() for f in fields(gate))),
+        read,
+        [],
+        data.n_instances,
+        generator,
+    )
+    _divide(trainer, state, keep=data.R.size <= KEPT_CELLS)
+    return state
+
+
+def _divide(trainer: Any, state: _Descent, keep: bool) -> None:
+    """Divide the instances into batches; `keep` their tensors or read them in every step."""
+    n, size = state.n_instances, trainer.batch_size or state.n_instances
+    shuffled = partial(torch.randperm, generator=state.generator)
+    for rows in shuffled_batches(n, size, lambda k: shuffled(k).numpy()):
+        batch = _Batch(rows)
+        if keep or size >= n:
+            batch.part = state.read(rows)
+        if trainer.instance_factors == "free":
+            batch.Y = _free(trainer, state, state.loaded(batch))
+        state.batches.append(batch)
+
+
+def _free(trainer: Any, state: _Descent, batch: _Batch) -> torch.Tensor:
+    """Return instance factors that are a batch's own."""
+    X = state.X.detach()
+    if trainer.init == "spectral":
+        with torch.no_grad():
+            Y = state.instance_factors(batch)
+    else:
+        shape = (len(X), len(batch.rows))
+        Y = START_SCALE * torch.randn(shape, generator=state.generator, dtype=X.dtype)
+    return Y.to(X.device).contiguous().requires_grad_()
+
+
+def _run(trainer: Any, state: _Descent, supervision: Supervision, plateau: Plateau) -> None:
+    """Run epochs until the objective stalls; end with the best parameters."""
+    optimizer = _make_optimizer(trainer, state.learned)
+    steps = torch.compile(state.parts) if trainer.compile else state.parts
+    constant = not supervision.is_scheduled
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.5, patience=trainer.patience // 2, threshold=trainer.tol
+    )
+    best = state.snapshot()
+    try:
+        for epoch in trainer._epochs():
+            progress = epoch / max(trainer.max_epochs - 1, 1)
+            loss = supervision.loss_at(progress)
+            if callable(supervision.share):
+                state.weigh_classes(supervision, progress)
+            for k in torch.randperm(len(state.batches), generator=state.generator).tolist():
+                _step(optimizer, steps, state.loaded(state.batches[k]), supervision.rho, loss)
+            value = trainer._record(supervision.rho, state.evaluate(loss), loss)
+            # with a schedule every epoch has its own objective: the last state is the result
+            if plateau.is_best(value) or not constant:
+                best = state.snapshot()
+            if plateau.stalled or not np.isfinite(value):
+                break
+            if trainer.optimizer != "lbfgs" and constant:
+                schedule.step(value)
+        if trainer.optimizer == "lbfgs" and trainer.dtype == "float64" and plateau.stalled:
+            _end_exactly(state, best, supervision.rho, loss)
+            trainer._record(supervision.rho, state.evaluate(loss), loss)
+            best = state.snapshot()
+    except KeyboardInterrupt:
+        logger.warning("interrupted after %d epochs: the best state is kept", len(trainer.history_))
+    state.restore(best)
+
+
+def _end_exactly(state: _Descent, best: list[torch.Tensor], rho: float, loss: FocalLoss) -> None:
+    """Go on from where the line search lost sight of the minimum."""
+    learned = state.learned
+    sizes = [p.numel() for p in learned]
+
+    def flat(tensors: Sequence[torch.Tensor]) -> np.ndarray:
+        return np.concatenate([t.detach().cpu().numpy().ravel() for t in tensors])
+
+    def tensors(vector: np.ndarray) -> list[torch.Tensor]:
+        parts = torch.as_tensor(vector.ravel(), device=state.X.device).split(sizes)
+        return [part.reshape(p.shape) for part, p in zip(parts, learned, strict=True)]
+
+    def derivative(value: torch.Tensor, create: bool) -> Sequence[torch.Tensor]:
+        # no gradient reaches the aggregator where nothing is labelled
+        return torch.autograd.grad(
+            value, learned, retain_graph=True, create_graph=create, materialize_grads=True
+        )
+
+    def local_model(point: np.ndarray) -> LocalModel:
+        state.restore(tensors(point))
+        value = objective.combined(rho, *state.parts(state.batches[0], loss))
+        slopes = derivative(value, True)
+
+        def product(direction: np.ndarray) -> np.ndarray:
+            along = [
+                (slope * part).sum() for slope, part in zip(slopes, tensors(direction), strict=True)
+            ]
+            return flat(derivative(torch.stack(along).sum(), False))
+
+        return LocalModel(float(value.detach()), flat(slopes), product)
+
+    state.restore(tensors(newton_end(flat(best), local_model)))
+
+
+def _step(optimizer: Any, parts: Any, batch: _Batch, rho: float, loss: FocalLoss) -> None:
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        value = objective.combined(rho, *parts(batch, loss))
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+
+
+def _make_optimizer(trainer: Any, learned: list[torch.Tensor]) -> torch.optim.Optimizer:
+    lr = RATES[trainer.optimizer] if trainer.lr is None else float(trainer.lr)
+    if trainer.optimizer == "lbfgs":
+        return torch.optim.LBFGS(
+            learned,
+            lr,
+            LBFGS_STEPS,
+            tolerance_grad=1e-10,
+            tolerance_change=1e-14,
+            history_size=20,
+            line_search_fn="strong_wolfe",
+        )
+    if trainer.optimizer == "sgd":
+        return torch.optim.SGD(learned, lr, momentum=0.9)
+    kind = torch.optim.Adam if trainer.optimizer == "adam" else torch.optim.AdamW
+    return kind(learned, lr, eps=1e-12)
