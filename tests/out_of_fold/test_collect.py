@@ -24,6 +24,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+from threadpoolctl import threadpool_limits
 
 from cfe_stack import CFEnsembleTrainer, EnsembleData, collect_out_of_fold
 from cfe_stack.out_of_fold.cache import CacheWarning
@@ -37,6 +38,13 @@ BASES = [("bayes", GaussianNB()), ("logistic", LogisticRegression(max_iter=500))
 
 def collect(estimators=BASES, X=X, y=Y, **options):
     return collect_out_of_fold(estimators, X, y, progress=False, **options)
+
+
+@pytest.fixture(autouse=True)
+def one_blas_thread():
+    """Give fits one BLAS thread, as those have that run side by side: others give other bits."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.mark.parametrize("n_jobs", [None, 1, 2])

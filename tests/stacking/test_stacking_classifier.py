@@ -337,7 +337,7 @@ def test_a_class_whose_rows_all_have_weight_0_is_kept_and_gets_nothing(aggregato
 @pytest.mark.parametrize("names", [["b", "c"], [1, 2]])
 def test_class_weights_go_by_the_classes_of_the_stack(names):
     X, y, T, _ = problem()
-    rare, stack = np.array(names)[(y == "c").astype(int)], Stack(BASES, FAST, cv=3)
+    rare, stack = np.array(names)[(y == "c").astype(int)], Stack(BASES, clone(FAST), cv=3)
     weighted = clone(stack).set_params(final_estimator__class_weight={names[0]: 1e6})
     proba = weighted.fit(X, rare).predict_proba(T)
     assert set(weighted.predict(T)[proba[:, 0] > 1e-5]) == {names[0]}
