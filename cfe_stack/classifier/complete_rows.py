@@ -10,13 +10,11 @@ from typing import Self
 
 import numpy as np
 
-from cfe_stack.classifier.final_aggregators import FinalAggregator
-from cfe_stack.factor_model.confidence import Uniform
 from cfe_stack.factor_model.factor_model import FactorModel
 from cfe_stack.factor_model.normal_equations import solve_instances
 from cfe_stack.losses.link import LogitLink
 from cfe_stack.pools.gates import Gates
-from cfe_stack.pools.log_pool import Pool
+from cfe_stack.pools.log_pool import LinearForm
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,29 +39,34 @@ class CompleteRows:
     bounded: np.ndarray | None = None
 
     @classmethod
-    def of(cls, model: FactorModel, gates: Gates, aggregator: FinalAggregator) -> Self | None:
-        """Return the closed form of a prediction; None where there is none."""
+    def of(cls, model: FactorModel, gates: Gates, form: LinearForm | None) -> Self | None:
+        """Return the closed form of a prediction; None where there is none.
+
+        Parameters
+        ----------
+        model : FactorModel
+        gates : Gates
+        form : LinearForm or None
+            The pool's score as a linear function of log-odds, if it is one.
+        """
         log_odds = LogitLink()
-        pool = getattr(getattr(aggregator, "selected", None), "pool", None)
-        if not isinstance(pool, Pool):
-            return None
-        if model.link != log_odds or type(model.confidence) is not Uniform:
+        if form is None or model.link != log_odds or not model.confidence.is_uniform:
             return None
         m = model.n_classifiers
+        # row u of the fold-in matrix holds the factors of an instance whose log-odds are e_u
         fold_in = solve_instances(model.factors, np.ones((m, m)), np.eye(m), model.lambda_reg)
         gate = gates.direction @ fold_in / gates.scale
         standardised = model.shift / model.scale + model.bias
-        weights = np.stack([pool.weights, pool.gates[0]])
-        coefficients = np.concatenate([weights * pool.calibration.slope, [gate / model.scale]])
+        coefficients = np.concatenate([form.weights, [gate / model.scale]])
         constants = np.append(
-            weights @ pool.calibration.offset + [pool.intercept[0], 0.0],
+            form.constants + [form.intercept[0], 0.0],
             -gate @ standardised - gates.center / gates.scale,
         )
-        if pool.bounded is None:
+        if form.bounded is None:
             return cls(log_odds, coefficients, constants[:, None])
         # bounded log-odds are 4 p - 2
-        bounded = 4 * pool.bounded * pool.calibration.slope
-        constants[0] += pool.bounded @ pool.calibration.offset - bounded.sum() / 2
+        bounded = 4 * form.bounded
+        constants[0] += form.bounded_constant - bounded.sum() / 2
         return cls(log_odds, coefficients, constants[:, None], bounded)
 
     def scores(self, R: np.ndarray) -> np.ndarray:

@@ -11,24 +11,20 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack.classifier.column_reader import ColumnReader
-from cfe_stack.classifier.final_aggregators import (
-    FinalAggregator,
-    PoolFinalAggregator,
-    make_final_aggregator,
-)
-from cfe_stack.classifier.input_checks import TrainingRows, check_columns, densify, numeric_labels
-from cfe_stack.classifier.predictor import LossSettings, Predictor
+from cfe_stack.classifier.final_aggregators import FinalAggregator, make_final_aggregator
+from cfe_stack.classifier.input_checks import StackedRows, check_columns, densify, numeric_labels
+from cfe_stack.classifier.predictor import Predictor
 from cfe_stack.cross_validation.inner_folds import inner_folds
 from cfe_stack.cross_validation.splitters import check_cv_option
 from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.data.missing import warn_about_empty_rows
 from cfe_stack.losses.class_weight import ClassWeight, class_weights
 from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.labeled_rows import LossSettings
 from cfe_stack.losses.link import LinkName
 from cfe_stack.losses.raw_scores import probabilities
 from cfe_stack.meta_features.layout import check_layout_options, resolve_layout
-from cfe_stack.pools.log_pool import Pool
-from cfe_stack.pools.scoring import make_scorer
+from cfe_stack.pools.scoring import Scorer, make_scorer
 from cfe_stack.runtime.callbacks import Observed, reports_to_callbacks
 from cfe_stack.runtime.parameter_checks import check_flag, check_real, check_seed
 from cfe_stack.runtime.persistence import Stamped
@@ -238,10 +234,10 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         groups : array-like of shape (n_samples,), default=None
             Rows of one group stay in one inner fold.
         """
-        loss, aggregator = self._check_parameters()
+        loss, aggregator, scorer = self._check_parameters()
         for name in OPTIONAL & vars(self).keys():
             delattr(self, name)
-        rows = TrainingRows.check(
+        rows = StackedRows.check(
             self,
             X,
             y,
@@ -269,14 +265,23 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         )
         settings = LossSettings(loss, self.class_weight, self.focal_alpha, self.classes_)
         self._predictor = Predictor.fit(
-            aggregator, self.trainer_.factor_model_, data, folds[:, present], settings
+            aggregator,
+            self.trainer_.factor_model_,
+            data,
+            folds[:, present],
+            settings,
+            scorer=scorer,
+            progress=self.progress,
         )
-        self._keep_results(aggregator)
+        fitted = self._predictor.aggregator
+        self.weights_, self.intercept_ = fitted.weights, fitted.intercept
+        for name, value in fitted.fitted_attributes.items():
+            setattr(self, name, value)
         if (codes < 0).any():
             self.transductive_proba_ = probabilities(self._predictor.scores(EnsembleData(R)))
         return self
 
-    def _check_parameters(self) -> tuple[FocalLoss, FinalAggregator]:
+    def _check_parameters(self) -> tuple[FocalLoss, FinalAggregator, Scorer | None]:
         """Raise ValueError for parameters out of range; return what they describe."""
         check_layout_options(self.layout, self.n_classifiers, self.passthrough)
         check_cv_option(self.cv)
@@ -284,10 +289,8 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         check_seed(self.random_state)
         check_flag("progress", self.progress)
         self._make_trainer(n_classes=2).check_parameters()
-        aggregator = make_final_aggregator(
-            self.aggregator, make_scorer(self.scoring), self.progress
-        )
-        return FocalLoss(self.focal_gamma, self.focal_delta), aggregator
+        loss = FocalLoss(self.focal_gamma, self.focal_delta)
+        return loss, make_final_aggregator(self.aggregator), make_scorer(self.scoring)
 
     def _make_trainer(self, n_classes: int) -> BaseTrainer:
         if isinstance(self.trainer, BaseTrainer):
@@ -309,15 +312,6 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
             classes=self.classes_,
         )
         self._reader = ColumnReader.fit(self.layout_, P, codes, weights)
-
-    def _keep_results(self, aggregator: FinalAggregator) -> None:
-        """Set the attributes that a user can read off the final aggregator."""
-        self.weights_, self.intercept_ = aggregator.weights_, aggregator.intercept_
-        if isinstance(aggregator, PoolFinalAggregator):
-            selected = aggregator.selected
-            self.cv_scores_, self.cv_logits_ = selected.cv_scores, selected.cv_logits
-            if isinstance(selected.pool, Pool):
-                self.gate_, self.calibration_ = selected.pool.gates, selected.pool.calibration
 
     def _new_data(self, X: Any) -> EnsembleData:
         check_is_fitted(self, "layout_")

@@ -171,7 +171,7 @@ def _marked_minus_one(y: np.ndarray, missing: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingRows:
+class StackedRows:
     """Checked meta-features with their classes.
 
     Parameters

@@ -8,41 +8,17 @@ from typing import Any, Self
 import numpy as np
 
 from cfe_stack.classifier.complete_rows import CompleteRows
-from cfe_stack.classifier.final_aggregators import (
-    FinalAggregator,
-    FoldedIn,
-    PoolFinalAggregator,
-    Target,
-)
+from cfe_stack.classifier.final_aggregators import FinalAggregator, FittedAggregator, FoldedIn
 from cfe_stack.data.blocks import Block, observed
 from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.factor_model.factor_model import FactorModel
 from cfe_stack.factor_model.passes import Passes
 from cfe_stack.factor_model.workspace import Workspace
-from cfe_stack.losses.class_weight import ClassWeight, instance_weights
-from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.labeled_rows import LossSettings
 from cfe_stack.pools.gates import Gates
 
 BUFFERS = 2
 """Copies of a block that a prediction keeps in the cache."""
-
-
-@dataclass(frozen=True)
-class LossSettings:
-    """How the final aggregator weighs labelled instances.
-
-    Parameters
-    ----------
-    loss : FocalLoss
-    class_weight : dict, "balanced" or None
-    focal_alpha : float or None
-    classes : ndarray of shape (n_classes,)
-    """
-
-    loss: FocalLoss
-    class_weight: ClassWeight
-    focal_alpha: float | None
-    classes: np.ndarray
 
 
 def prior_scores(prior: np.ndarray) -> float | np.ndarray:
@@ -59,14 +35,14 @@ class Predictor:
     ----------
     model : FactorModel
     gates : Gates
-    aggregator : FinalAggregator
+    aggregator : FittedAggregator
     prior : ndarray of shape (n_classes,)
         Class frequencies, for instances that nobody has predicted.
     """
 
     model: FactorModel
     gates: Gates
-    aggregator: FinalAggregator
+    aggregator: FittedAggregator
     prior: np.ndarray
 
     @classmethod
@@ -77,19 +53,22 @@ class Predictor:
         data: EnsembleData,
         folds: np.ndarray,
         settings: LossSettings,
+        **options: Any,
     ) -> Self:
         """Fit gates and aggregator.
 
         Parameters
         ----------
         aggregator : FinalAggregator
-            Fitted in place, on the label-free fold-ins of labelled instances with a prediction.
+            Fitted on the label-free fold-ins of labeled instances with a prediction.
         model : FactorModel
         data : EnsembleData
             With sample weights.
         folds : ndarray of shape (n_repeats, n_instances)
             Inner folds of labelled instances.
         settings : LossSettings
+        **options
+            Passed to the aggregator's `fit`.
 
         Raises
         ------
@@ -108,24 +87,12 @@ class Predictor:
                 f"The labelled rows with a prediction are of {n_present} class(es), and a "
                 "classifier needs two: the others have no prediction at all."
             )
-        loss_weights = instance_weights(
-            codes[usable],
-            data.n_classes,
-            class_weight=settings.class_weight,
-            sample_weight=weights[usable],
-            focal_alpha=settings.focal_alpha,
-            classes=settings.classes,
-        )
-        target = Target(
-            codes[usable], weights[usable], loss_weights, folds[:, usable], settings.loss
-        )
+        rows = settings.rows(codes[usable], weights[usable])
         if not usable.all():
             instances = instances.take(np.flatnonzero(usable))
-        aggregator.fit(instances.gated(gates), target)
+        fitted = aggregator.fit(instances.gated(gates), rows, folds[:, usable], **options)
         prior = prior / prior.sum()
-        if isinstance(aggregator, PoolFinalAggregator):
-            aggregator.expand_cv_logits(usable[known], prior_scores(prior))
-        return cls(model, gates, aggregator, prior)
+        return cls(model, gates, fitted.expanded(usable[known], prior_scores(prior)), prior)
 
     def scores(self, data: EnsembleData) -> np.ndarray:
         """Return raw scores (n,) or (n, K); instances without any prediction get the prior's.
@@ -146,6 +113,10 @@ class Predictor:
                 pass
         return scores
 
+    def folded_in(self, data: EnsembleData) -> FoldedIn:
+        """Return instances as the aggregator receives them."""
+        return FoldedIn.of(data, self.model).gated(self.gates)
+
     def _block_scores(self, block: Block) -> np.ndarray:
         if block.is_complete and self._complete_rows is not None:
             return self._complete_rows.scores(block.R)
@@ -160,7 +131,7 @@ class Predictor:
 
     @cached_property
     def _complete_rows(self) -> CompleteRows | None:
-        return CompleteRows.of(self.model, self.gates, self.aggregator)
+        return CompleteRows.of(self.model, self.gates, self.aggregator.linear_form)
 
     def contributions(self, data: EnsembleData) -> np.ndarray:
         """Return what every classifier adds to the scores, (n, m) or (n, K, m).
@@ -168,8 +139,8 @@ class Predictor:
         The intercept is shared out in equal parts; instances without any prediction have equal
         parts of the prior's score.
         """
-        parts = self.aggregator.contributions(FoldedIn.of(data, self.model).gated(self.gates))
-        intercept = self.aggregator.intercept_
+        parts = self.aggregator.contributions(self.folded_in(data))
+        intercept = self.aggregator.intercept
         parts = parts + (intercept if parts.ndim == 2 else intercept[:, None]) / parts.shape[-1]
         empty = ~observed(data.R).any(axis=0)
         parts[empty] = np.asarray(prior_scores(self.prior))[..., None] / parts.shape[-1]

@@ -15,13 +15,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack.classifier.ensemble_classifier import CFEnsembleClassifier
-from cfe_stack.classifier.final_aggregators import FoldedIn, PoolFinalAggregator
 from cfe_stack.classifier.predictor import Predictor
 from cfe_stack.data.blocks import observed
 from cfe_stack.data.ensemble_data import EnsembleData, default_names
 from cfe_stack.factor_model.factor_model import FactorModel
 from cfe_stack.losses.raw_scores import probabilities
-from cfe_stack.pools.log_pool import Pool
 from cfe_stack.trainers.base import BaseTrainer
 
 
@@ -56,15 +54,16 @@ class Reading:
         TypeError
             If the estimator is not a classifier that ends in a pool of log-odds.
         """
-        aggregator = getattr(getattr(self.estimator, "_predictor", None), "aggregator", None)
-        pool = aggregator.selected.pool if isinstance(aggregator, PoolFinalAggregator) else None
-        if not isinstance(pool, Pool):
+        predictor, weights = getattr(self.estimator, "_predictor", None), None
+        if predictor is not None:
+            instances = predictor.folded_in(self.data)
+            weights = predictor.aggregator.instance_weights(instances)
+        if weights is None:
             raise TypeError(
                 "Weights that depend on the instance are those of a pool of log-odds: fit a "
                 "CFEnsembleClassifier with aggregator='auto', 'gated_pool' or another of them."
             )
-        instances = FoldedIn.of(self.data, self._predictor.model).gated(self._predictor.gates)
-        return pool.instance_weights(instances.Z, instances.phi), instances.phi
+        return weights, instances.phi
 
     @property
     def _predictor(self) -> Predictor:

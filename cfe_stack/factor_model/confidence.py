@@ -7,7 +7,7 @@ classifiers × instances (× classes).
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 
@@ -58,6 +58,9 @@ def true_class_probability(R: np.ndarray, labels: np.ndarray) -> np.ndarray:
 class Confidence:
     """Base of the strategies: one weight for every observed cell, label-free unless overridden."""
 
+    is_uniform: ClassVar[bool] = False
+    """Whether all observed cells have weight 1."""
+
     def fit(self, data: EnsembleData) -> Self:
         """Return a copy that knows what the strategy learns from `data` (nothing, mostly)."""
         return self
@@ -81,6 +84,8 @@ class Confidence:
 @dataclass(frozen=True)
 class Uniform(Confidence):
     """Weight 1 for every observed cell."""
+
+    is_uniform: ClassVar[bool] = True
 
     def base(self, R: np.ndarray) -> np.ndarray:
         """Return ones."""

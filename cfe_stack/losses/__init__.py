@@ -9,6 +9,10 @@ from cfe_stack.losses.focal_loss import (
     FocalLoss,
     loss_gradient,
 )
+from cfe_stack.losses.labeled_rows import (
+    LabeledRows,
+    LossSettings,
+)
 from cfe_stack.losses.link import (
     CenteredLogRatioLink,
     IdentityLink,
@@ -40,9 +44,11 @@ __all__ = [
     "CosineSchedule",
     "FocalLoss",
     "IdentityLink",
+    "LabeledRows",
     "LinearSchedule",
     "Link",
     "LogitLink",
+    "LossSettings",
     "class_weights",
     "combined",
     "in_scores",

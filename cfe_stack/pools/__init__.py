@@ -14,14 +14,12 @@ from cfe_stack.pools.linear_pool import (
     LinearPool,
     MixturePoint,
     MixtureProblem,
-    fit_linear_path,
     greedy_selection,
 )
 from cfe_stack.pools.log_pool import (
     Family,
     Pool,
     bounded_log_odds,
-    fit_path,
     fit_scale,
     recalibrated,
     scale_problem,
@@ -38,8 +36,6 @@ __all__ = [
     "Pool",
     "bounded_log_odds",
     "calibrate",
-    "fit_linear_path",
-    "fit_path",
     "fit_scale",
     "greedy_selection",
     "linear_gate",

@@ -7,13 +7,15 @@ the probability of the true class alone, q_i = Σ_u w_u g_ui, for two classes an
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.special import logit
 
 from cfe_stack.losses.focal_loss import FocalLoss
 from cfe_stack.losses.link import DEFAULT_CLIP, make_link
+from cfe_stack.pools.calibration import Calibration
+from cfe_stack.pools.inputs import PoolFeatures, PoolInputs
 from cfe_stack.pools.newton import NewtonPath
 
 SMALLEST = 1e-6
@@ -42,6 +44,50 @@ class LinearFamily:
     def grid(self) -> list[float]:
         """Strengths; one point for greedy selection."""
         return list(self.strengths) or [0.0]
+
+    def features(self, instances: PoolFeatures) -> np.ndarray:
+        """Return what the family pools: probabilities."""
+        return instances.P
+
+    def calibrate(self, inputs: PoolInputs) -> Calibration:
+        """Return slopes 1 and offsets 0: linear pools take the probabilities as they are."""
+        m = inputs.Z.shape[-1]
+        return Calibration(np.ones(m), np.zeros(m))
+
+    def fit_path(
+        self, inputs: PoolInputs, calibration: Calibration, points: Sequence[int] | None = None
+    ) -> list["LinearPool"]:
+        """Fit one linear pool per strength, each starting at its neighbor.
+
+        Parameters
+        ----------
+        inputs : PoolInputs
+            With probabilities as features.
+        calibration : Calibration
+            Not used.
+        points : sequence of int, default=None
+            Grid points to fit; all of them if None.
+
+        Returns
+        -------
+        list of LinearPool
+        """
+        P, rows = inputs.Z, inputs.rows
+        if P.ndim == 2:
+            given = np.where((rows.labels == 1)[:, None], P, 1 - P).astype(np.float64)
+        else:
+            given = P[np.arange(len(P)), rows.labels].astype(np.float64)
+        intercept = np.zeros(1 if P.ndim == 2 else P.shape[1])
+        if not self.strengths:
+            return [LinearPool(greedy_selection(given, rows.loss_weights, rows.loss), intercept)]
+        w, pools, newton = np.full(given.shape[1], 1 / given.shape[1]), [], NewtonPath()
+        for k in range(len(self.grid)) if points is None else points:
+            problem = MixtureProblem(given, rows.loss_weights, self.grid[k], rows.loss)
+            w = newton.minimize(problem, w)
+            # the penalty holds the sum at 1 up to a rounding, which this removes
+            w = w / w.sum()
+            pools.append(LinearPool(w, intercept))
+        return pools
 
 
 LINEAR_POOL = LinearFamily("linear_pool", (500.0, 50.0, 5.0, 0.5))
@@ -88,6 +134,22 @@ class LinearPool:
         rate = np.where(close, 1 / neutral, rise / np.where(close, 1.0, away))
         parts = self.slope * self.weights * (full - neutral) * rate[:, :, None]
         return parts[:, 1] - parts[:, 0] if P.ndim == 2 else parts - parts.mean(1, keepdims=True)
+
+    def average_weights(self, inputs: PoolInputs) -> np.ndarray:
+        """Return the weights (n_classifiers,), which are the same for every row."""
+        return self.weights
+
+    def instance_weights(self, Z: np.ndarray, phi: np.ndarray) -> None:
+        """Return None: the weights are those of probabilities, and no row has its own."""
+
+    @property
+    def fitted_attributes(self) -> dict[str, Any]:
+        """Nothing beside the weights."""
+        return {}
+
+    @property
+    def linear_form(self) -> None:
+        """None: the score is not linear in log-odds."""
 
     def shifted(self, shift: np.ndarray) -> Self:
         """Return a copy with `shift` added to the intercept."""
@@ -191,44 +253,6 @@ class MixturePoint:
         bend = posed.loss.curvature(logit(self._q)) + self._slope * (2 * self._q - 1)
         scaled = posed.given * (rate * np.sqrt(posed.weights * np.maximum(bend, 0.0)))[:, None]
         return scaled.T @ scaled + SUM_PENALTY * posed.weights.sum()
-
-
-def fit_linear_path(
-    family: LinearFamily,
-    P: np.ndarray,
-    labels: np.ndarray,
-    loss_weights: np.ndarray,
-    loss: FocalLoss,
-    points: Sequence[int] | None = None,
-) -> list[LinearPool]:
-    """Fit the linear pools of a family, one per strength, each starting at its neighbour.
-
-    Parameters
-    ----------
-    family : LinearFamily
-    P : ndarray of shape (n, n_classifiers) or (n, n_classes, n_classifiers)
-        Probabilities without missing values.
-    labels : ndarray of shape (n,)
-        Class codes.
-    loss_weights : ndarray of shape (n,)
-        Sample weight × class weight.
-    loss : FocalLoss
-    points : sequence of int, default=None
-        Grid points to fit; all of them if None.
-    """
-    if P.ndim == 2:
-        given = np.where((labels == 1)[:, None], P, 1 - P).astype(np.float64)
-    else:
-        given = P[np.arange(len(P)), labels].astype(np.float64)
-    intercept = np.zeros(1 if P.ndim == 2 else P.shape[1])
-    if not family.strengths:
-        return [LinearPool(greedy_selection(given, loss_weights, loss), intercept)]
-    w, pools, newton = np.full(given.shape[1], 1 / given.shape[1]), [], NewtonPath()
-    for k in range(len(family.grid)) if points is None else points:
-        w = newton.minimize(MixtureProblem(given, loss_weights, family.grid[k], loss), w)
-        w = w / w.sum()
-        pools.append(LinearPool(w, intercept))
-    return pools
 
 
 def greedy_selection(given: np.ndarray, weights: np.ndarray, loss: FocalLoss) -> np.ndarray:

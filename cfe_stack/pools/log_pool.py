@@ -8,15 +8,16 @@ the result is a pool again.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.special import softmax
 
-from cfe_stack.losses.focal_loss import FocalLoss
-from cfe_stack.pools.calibration import Calibration
+from cfe_stack.losses.labeled_rows import LabeledRows
+from cfe_stack.pools.calibration import Calibration, calibrate
 from cfe_stack.pools.design import PoolDesign
-from cfe_stack.pools.newton import CLASS_PRIOR, NewtonPath, PoolProblem, minimize_pool, with_penalty
+from cfe_stack.pools.inputs import PoolFeatures, PoolInputs
+from cfe_stack.pools.newton import NewtonPath, PoolProblem, intercept_prior
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,58 @@ class Family:
             path += [(weight, gate) for weight in weights]
         return path
 
+    def features(self, instances: PoolFeatures) -> np.ndarray:
+        """Return what the family pools: log-odds or centered log-ratios."""
+        return instances.Z
+
+    def calibrate(self, inputs: PoolInputs) -> Calibration:
+        """Return the calibration of every classifier on its own."""
+        return calibrate(inputs.Z, inputs.rows.labels, inputs.rows.frequencies)
+
+    def fit_path(
+        self, inputs: PoolInputs, calibration: Calibration, points: Sequence[int] | None = None
+    ) -> list["Pool"]:
+        """Fit one pool per grid point, each starting at its neighbor.
+
+        Parameters
+        ----------
+        inputs : PoolInputs
+            Gate values are used by families with gates only.
+        calibration : Calibration
+            Of these rows.
+        points : sequence of int, default=None
+            Grid points to fit; all of them if None.
+
+        Returns
+        -------
+        list of Pool
+        """
+        Z, phi, rows = inputs.Z, inputs.phi, inputs.rows
+        features = calibration.apply(bounded_log_odds(Z) if self.bounded else Z)
+        design = PoolDesign(features, phi if self.gate_strengths else None)
+        m, n_gated, n_intercepts = sizes = design.sizes
+        # a classifier whose log-odds are 0 everywhere has no share in the equal weights
+        informative = (Z != 0).reshape(-1, m).any(axis=0)
+        equal = informative / max(informative.sum(), 1)
+        problem = PoolProblem(
+            design=design,
+            rows=rows.normalized(),
+            penalty=np.zeros(sum(sizes)),
+            center=np.concatenate([equal, np.zeros(sum(sizes) - m)]),
+            nonnegative=np.repeat([not self.signed, False, False], sizes),
+        )
+        pools, theta, newton = [], problem.center.copy(), NewtonPath()
+        grid = self.grid if points is None else [self.grid[k] for k in points]
+        for strength, gate_strength in grid:
+            penalty = np.repeat([strength, gate_strength, intercept_prior(n_intercepts)], sizes)
+            theta = newton.minimize(replace(problem, penalty=penalty), theta)
+            straight = theta if rows.is_plain else recalibrated(theta, design, rows)
+            weights, gated, intercept = np.split(straight, [m, m + n_gated])
+            gates = gated.reshape(-1, m) if n_gated else np.zeros((phi.shape[1], m))
+            of_log_odds, bounded = (0 * weights, weights) if self.bounded else (weights, None)
+            pools.append(Pool(of_log_odds, gates, intercept, calibration, bounded))
+        return pools
+
 
 LOG_POOL = Family("log_pool", (500.0, 50.0, 5.0, 0.5))
 GATED_POOL = Family("gated_pool", (500.0, 50.0, 5.0, 0.5), (1500.0, 150.0, 15.0))
@@ -93,6 +146,29 @@ def bounded_log_odds(Z: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
+class LinearForm:
+    """A pool's score as a linear function of log-odds, for every gate value.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (1 + n_gates, n_classifiers)
+        Coefficients of the log-odds at gates 0, and their change per unit of each gate.
+    constants : ndarray of shape (1 + n_gates,)
+        What the calibration adds to each.
+    intercept : ndarray of shape (1,) or (n_classes,)
+    bounded : ndarray of shape (n_classifiers,), default=None
+        Coefficients of bounded log-odds.
+    bounded_constant : float, default=0.0
+    """
+
+    weights: np.ndarray
+    constants: np.ndarray
+    intercept: np.ndarray
+    bounded: np.ndarray | None = None
+    bounded_constant: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
 class Pool:
     """A pool of log-odds whose weights may depend on the instance.
 
@@ -113,6 +189,30 @@ class Pool:
     intercept: np.ndarray
     calibration: Calibration
     bounded: np.ndarray | None = None
+
+    def average_weights(self, inputs: PoolInputs) -> np.ndarray:
+        """Return the weights (n_classifiers,) at gates 0, averaged over rows."""
+        if self.bounded is None:
+            return self.weights
+        ungated = self.instance_weights(inputs.Z, 0 * inputs.phi)
+        return np.average(ungated, axis=0, weights=inputs.rows.frequencies)
+
+    @property
+    def fitted_attributes(self) -> dict[str, Any]:
+        """Attributes that an estimator shows of the pool, by name."""
+        return {"gate_": self.gates, "calibration_": self.calibration}
+
+    @property
+    def linear_form(self) -> LinearForm:
+        """The coefficients of the classifiers' log-odds in the score."""
+        slope, offset = self.calibration.slope, self.calibration.offset
+        weights = np.concatenate([self.weights[None], self.gates])
+        constants = weights @ offset
+        if self.bounded is None:
+            return LinearForm(weights * slope, constants, self.intercept)
+        return LinearForm(
+            weights * slope, constants, self.intercept, self.bounded * slope, self.bounded @ offset
+        )
 
     def instance_weights(self, Z: np.ndarray, phi: np.ndarray) -> np.ndarray:
         """Return what a unit of log-odds weighs in every instance, (n, n_classifiers).
@@ -169,113 +269,37 @@ class Pool:
         )
 
 
-def fit_path(
-    family: Family,
-    Z: np.ndarray,
-    phi: np.ndarray,
-    labels: np.ndarray,
-    frequencies: np.ndarray,
-    *,
-    loss_weights: np.ndarray,
-    loss: FocalLoss,
-    calibration: Calibration,
-    points: Sequence[int] | None = None,
-) -> list[Pool]:
-    """Fit the pools of a family, one per grid point, each starting at its neighbour.
-
-    Parameters
-    ----------
-    family : Family
-    Z : ndarray of shape (n, n_classifiers) or (n, n_classes, n_classifiers)
-        Log-odds or centred log-ratios.
-    phi : ndarray of shape (n, n_gates)
-        Gate values; used by families with gates only.
-    labels : ndarray of shape (n,)
-    frequencies : ndarray of shape (n,)
-        Sample weights.
-    loss_weights : ndarray of shape (n,)
-        Sample weight × class weight × focal class factor.
-    loss : FocalLoss
-    calibration : Calibration
-        Of these rows.
-    points : sequence of int, default=None
-        Grid points to fit; all of them if None.
-
-    Returns
-    -------
-    list of Pool
-    """
-    features = calibration.apply(bounded_log_odds(Z) if family.bounded else Z)
-    design = PoolDesign(features, phi if family.gate_strengths else None)
-    sizes = design.sizes
-    m, n_gated, _ = sizes
-    prior = CLASS_PRIOR if Z.ndim == 2 else 2 * CLASS_PRIOR
-    speaks = (Z != 0).reshape(-1, m).any(axis=0)
-    equal = speaks / max(speaks.sum(), 1)
-    problem = PoolProblem(
-        design=design,
-        labels=labels,
-        weights=loss_weights * (frequencies.sum() / (loss_weights.sum() or 1.0)),
-        penalty=np.zeros(sum(sizes)),
-        center=np.concatenate([equal, np.zeros(sum(sizes) - m)]),
-        nonnegative=np.repeat([not family.signed, False, False], sizes),
-        loss=loss,
-    )
-    bent = loss.gamma > 0 or not np.array_equal(loss_weights, frequencies)
-    pools, theta, newton = [], problem.center.copy(), NewtonPath()
-    grid = family.grid if points is None else [family.grid[k] for k in points]
-    for strength, gate_strength in grid:
-        penalty = np.repeat([strength, gate_strength, prior], sizes)
-        theta = newton.minimize(with_penalty(problem, penalty), theta)
-        straight = recalibrated(theta, design, labels, frequencies) if bent else theta
-        weights, gated, intercept = np.split(straight, [m, m + n_gated])
-        gates = gated.reshape(-1, m) if n_gated else np.zeros((phi.shape[1], m))
-        of_log_odds, bounded = (0 * weights, weights) if family.bounded else (weights, None)
-        pools.append(Pool(of_log_odds, gates, intercept, calibration, bounded))
-    return pools
-
-
-def recalibrated(
-    theta: np.ndarray, design: PoolDesign, labels: np.ndarray, frequencies: np.ndarray
-) -> np.ndarray:
+def recalibrated(theta: np.ndarray, design: PoolDesign, rows: LabeledRows) -> np.ndarray:
     """Return `theta` rescaled and shifted so that its scores are calibrated without class weights.
 
     Class weights and the focal loss bend probabilities; one slope and the intercepts, fitted to
     the plain logistic loss, undo it.
     """
-    scores = design.scores(theta)
-    slope, intercept = fit_scale(scores[..., None], labels, frequencies, np.ones(1), 1.0)
+    slope, intercept = fit_scale(design.scores(theta)[..., None], rows, np.ones(1), 1.0)
     straight = theta * slope[0]
     straight[len(theta) - len(intercept) :] += intercept
     return straight
 
 
 def fit_scale(
-    scores: np.ndarray,
-    labels: np.ndarray,
-    frequencies: np.ndarray,
-    center: np.ndarray,
-    strength: float,
+    scores: np.ndarray, rows: LabeledRows, center: np.ndarray, strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return slopes ≥ 0 and intercepts of score columns, the solution of :func:`scale_problem`."""
-    problem = scale_problem(scores, labels, frequencies, center, strength)
-    theta = minimize_pool(problem, problem.center)
+    problem = scale_problem(scores, rows, center, strength)
+    theta = NewtonPath().minimize(problem, problem.center)
     return theta[: len(center)], theta[len(center) :]
 
 
 def scale_problem(
-    scores: np.ndarray,
-    labels: np.ndarray,
-    frequencies: np.ndarray,
-    center: np.ndarray,
-    strength: float,
+    scores: np.ndarray, rows: LabeledRows, center: np.ndarray, strength: float
 ) -> PoolProblem:
     """Return the problem of slopes ≥ 0 and intercepts of score columns, by the plain logistic loss.
 
     Parameters
     ----------
     scores : ndarray of shape (n, f) or (n, n_classes, f)
-    labels, frequencies : ndarray of shape (n,)
+    rows : LabeledRows
+        Labels and frequencies are used; class weights and focusing are not.
     center : ndarray of shape (f,)
         What the slopes are shrunk to.
     strength : float
@@ -283,12 +307,10 @@ def scale_problem(
     """
     design = PoolDesign(scores)
     f, _, n_intercepts = design.sizes
-    prior = CLASS_PRIOR if scores.ndim == 2 else 2 * CLASS_PRIOR
     return PoolProblem(
         design=design,
-        labels=labels,
-        weights=frequencies,
-        penalty=np.repeat([strength, prior], [f, n_intercepts]),
+        rows=LabeledRows.plain(rows.labels, rows.frequencies),
+        penalty=np.repeat([strength, intercept_prior(n_intercepts)], [f, n_intercepts]),
         center=np.concatenate([center, np.zeros(n_intercepts)]),
         nonnegative=np.repeat([True, False], [f, n_intercepts]),
     )

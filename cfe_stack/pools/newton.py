@@ -1,6 +1,6 @@
 """Projected Newton for penalised losses of scores that are linear in a few coefficients."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -8,12 +8,22 @@ import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 from scipy.optimize import nnls
 
-from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.losses.raw_scores import in_scores, margin_directions, margins
 from cfe_stack.pools.design import PoolDesign
 
 CLASS_PRIOR = 0.5
 """Strength, in observations, of the pull of a two-class intercept towards 0."""
+
+
+def intercept_prior(n_intercepts: int) -> float:
+    """Return the strength of the pull of intercepts towards 0.
+
+    Centered log-ratios of two classes are ±½ of the log-odds, so that the same pull on the
+    difference of two class intercepts needs twice the strength on each.
+    """
+    return CLASS_PRIOR if n_intercepts == 1 else 2 * CLASS_PRIOR
+
 
 SLOW = 0.1
 """A curvature is calculated anew where a step with the last one leaves more than this share."""
@@ -30,27 +40,24 @@ class PoolProblem:
     ----------
     design : PoolDesign
         The scores are linear in θ; intercepts come last.
-    labels : ndarray of shape (n_instances,)
-    weights : ndarray of shape (n_instances,)
-        ω. Penalties count observations, so ω should sum to the number of observations.
+    rows : LabeledRows
+        Labels, weights ω and loss ℓ. Penalties count observations, so the ω should sum to the
+        number of observations: see :meth:`cfe_stack.losses.LabeledRows.normalized`.
     penalty, center : ndarray of shape (p,)
         Strengths l ≥ 0 and the point c that the coefficients are shrunk to.
     nonnegative : ndarray of shape (p,), bool
-    loss : FocalLoss
     """
 
     design: PoolDesign
-    labels: np.ndarray
-    weights: np.ndarray
+    rows: LabeledRows
     penalty: np.ndarray
     center: np.ndarray
     nonnegative: np.ndarray
-    loss: FocalLoss = FocalLoss()
 
     @property
     def work(self) -> int:
         """Multiplications that a curvature takes."""
-        return len(self.labels) * self.design.sizes[2] * len(self.penalty) ** 2
+        return len(self.rows.labels) * self.design.sizes[2] * len(self.penalty) ** 2
 
     def at(self, theta: np.ndarray) -> "PoolPoint":
         """Return what is known of the problem at `theta`."""
@@ -76,22 +83,24 @@ class PoolPoint:
 
     @cached_property
     def _margin(self) -> np.ndarray:
-        return margins(self._scores, self.problem.labels)
+        return margins(self._scores, self.problem.rows.labels)
 
     @cached_property
     def _directions(self) -> np.ndarray:
-        return margin_directions(self._scores, self.problem.labels)
+        return margin_directions(self._scores, self.problem.rows.labels)
 
     @cached_property
     def _slope(self) -> np.ndarray:
-        return self.problem.weights * self.problem.loss.derivative(self._margin)
+        rows = self.problem.rows
+        return rows.loss_weights * rows.loss.derivative(self._margin)
 
     @cached_property
     def value(self) -> float:
         """The penalised loss."""
         posed = self.problem
         penalty = 0.5 * posed.penalty @ np.square(self.theta - posed.center)
-        return float(posed.weights @ posed.loss.value(self._margin) + penalty)
+        rows = posed.rows
+        return float(rows.loss_weights @ rows.loss.value(self._margin) + penalty)
 
     def gradient(self) -> np.ndarray:
         """Return the gradient (p,) of the penalised loss."""
@@ -106,8 +115,8 @@ class PoolPoint:
         It is exact for the logistic loss; where the focal loss is concave in the margin, that part
         of the curvature is left out.
         """
-        posed, design = self.problem, self.problem.design
-        curvature = posed.weights * posed.loss.curvature(self._margin)
+        rows, design = self.problem.rows, self.problem.design
+        curvature = rows.loss_weights * rows.loss.curvature(self._margin)
         if self._scores.ndim == 1:
             return design.gram(curvature)
         # the margin's second derivative is −(diag(π) − π πᵀ), π the softmax of the other classes
@@ -270,15 +279,3 @@ class NewtonPath:
         if 0.1 * predicted < along < 10 * predicted:
             self._curvature += np.outer(change, change) / along
             self._curvature -= np.outer(expected, expected) / predicted
-
-
-def minimize_pool(
-    problem: Problem, start: np.ndarray, *, max_steps: int = 100, tol: float = 1e-13
-) -> np.ndarray:
-    """Return the minimiser of one problem, see :meth:`NewtonPath.minimize`."""
-    return NewtonPath().minimize(problem, start, max_steps=max_steps, tol=tol)
-
-
-def with_penalty(problem: PoolProblem, penalty: np.ndarray) -> PoolProblem:
-    """Return `problem` with other strengths, sharing its arrays."""
-    return replace(problem, penalty=penalty)

@@ -7,19 +7,16 @@ it leaves them alone.
 import numpy as np
 from scipy.special import expit
 
+from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.pools.log_pool import scale_problem
-from cfe_stack.pools.newton import PoolProblem, minimize_pool
+from cfe_stack.pools.newton import NewtonPath, PoolProblem
 
 SECOND_LEVEL_PRIOR = 10.0
 """Strength, in observations, of the pull of the families' coefficients towards prior shares."""
 
 
 def combine(
-    scores: np.ndarray,
-    labels: np.ndarray,
-    frequencies: np.ndarray,
-    shares: np.ndarray,
-    by_evidence: bool = True,
+    scores: np.ndarray, rows: LabeledRows, shares: np.ndarray, by_evidence: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return coefficients ≥ 0 of the families' scores, and intercepts, by the plain logistic loss.
 
@@ -27,7 +24,8 @@ def combine(
     ----------
     scores : ndarray of shape (n_repeats, n, n_families) or (n_repeats, n, n_classes, n_families)
         Out-of-fold scores.
-    labels, frequencies : ndarray of shape (n,)
+    rows : LabeledRows
+        Labels and frequencies are used.
     shares : ndarray of shape (n_families,)
         Prior shares, relative to each other.
     by_evidence : bool, default=True
@@ -39,14 +37,13 @@ def combine(
     intercept : ndarray of shape (1,) or (n_classes,)
     """
     n_repeats, n_families = len(scores), len(shares)
-    problem = scale_problem(
-        scores.reshape(-1, *scores.shape[2:]),
-        np.tile(labels, n_repeats),
-        np.tile(frequencies / n_repeats, n_repeats),
-        shares / shares.sum(),
-        SECOND_LEVEL_PRIOR,
+    # a row that has scores from several repeats is still one observation
+    repeated = LabeledRows.plain(
+        np.tile(rows.labels, n_repeats), np.tile(rows.frequencies / n_repeats, n_repeats)
     )
-    theta = minimize_pool(problem, problem.center)
+    flat = scores.reshape(-1, *scores.shape[2:])
+    problem = scale_problem(flat, repeated, shares / shares.sum(), SECOND_LEVEL_PRIOR)
+    theta = NewtonPath().minimize(problem, problem.center)
     if by_evidence:
         theta = as_far_as_evident(problem, theta)
     return theta[:n_families], theta[n_families:]

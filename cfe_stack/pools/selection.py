@@ -7,17 +7,19 @@ their averaged out-of-fold scores, and the whole collapses into one pool.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.special import softmax
 
 from cfe_stack.cross_validation.content_keys import content_keys, rounded, seen_from_own_class
 from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.losses.raw_scores import margins
-from cfe_stack.pools.calibration import Calibration, calibrate
-from cfe_stack.pools.linear_pool import LinearFamily, LinearPool, fit_linear_path
-from cfe_stack.pools.log_pool import Family, Pool, fit_path
+from cfe_stack.pools.calibration import Calibration
+from cfe_stack.pools.inputs import PoolFeatures, PoolInputs
+from cfe_stack.pools.linear_pool import LinearPool
+from cfe_stack.pools.log_pool import Pool
 from cfe_stack.pools.scoring import Scorer, mean_score
 from cfe_stack.pools.second_level import combine, slope_on_all_rows
 from cfe_stack.runtime.threads import each
@@ -64,125 +66,92 @@ class SelectedPool:
     cv_logits: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class PoolTraining:
-    """What pools are trained on.
+class PoolFamily(Protocol):
+    """The contract of a family: pools along a grid of penalties, from strong to weak."""
+
+    @property
+    def name(self) -> str:
+        """Name of the family."""
+
+    @property
+    def share(self) -> float:
+        """Prior share where families are combined, relative to the others'."""
+
+    @property
+    def grid(self) -> Sequence[Any]:
+        """Strengths of the penalties, point by point."""
+
+    def features(self, instances: PoolFeatures) -> np.ndarray:
+        """Return what the family pools, with the classifiers on the last axis."""
+
+    def calibrate(self, inputs: PoolInputs) -> Calibration:
+        """Return the calibration of every classifier on its own."""
+
+    def fit_path(
+        self, inputs: PoolInputs, calibration: Calibration, points: Sequence[int] | None = None
+    ) -> list[Any]:
+        """Fit a pool at every grid point, or at some."""
+
+
+def out_of_fold_scores(
+    families: Sequence[PoolFamily], inputs: PoolInputs, folds: np.ndarray, progress: bool = False
+) -> list[np.ndarray]:
+    """Return scores (n_points, n_repeats, n[, n_classes]) of every family, from other folds.
 
     Parameters
     ----------
-    families : sequence of Family, or one LinearFamily
-    Z : ndarray of shape (n, n_classifiers) or (n, n_classes, n_classifiers)
-        Log-odds or centred log-ratios without missing values; probabilities for a linear pool.
-    phi : ndarray of shape (n, n_gates)
-    labels, frequencies, loss_weights : ndarray of shape (n,)
-        Class codes, sample weights, and sample weights × class weights.
-    loss : FocalLoss
+    families : sequence of PoolFamily
+        They share the calibration of the first.
+    inputs : PoolInputs
+    folds : ndarray of shape (n_repeats, n)
     progress : bool, default=False
         Show a progress bar over the inner folds on stderr, if that is a terminal.
     """
+    shape = (len(folds), len(inputs.Z), *inputs.Z.shape[1:-1])
+    results = [np.empty((len(family.grid), *shape)) for family in families]
 
-    families: Sequence[Family | LinearFamily]
-    Z: np.ndarray
-    phi: np.ndarray
-    labels: np.ndarray
-    frequencies: np.ndarray
-    loss_weights: np.ndarray
-    loss: FocalLoss
-    progress: bool = False
+    def hold_out(where: tuple[int, int]) -> None:
+        repeat, fold = where
+        held_out = folds[repeat] == fold
+        training, Z, phi = inputs.take(~held_out), inputs.Z[held_out], inputs.phi[held_out]
+        calibration = families[0].calibrate(training)
+        for scores, family in zip(results, families, strict=True):
+            for k, pool in enumerate(family.fit_path(training, calibration)):
+                scores[k, repeat, held_out] = pool.scores(Z, phi)
 
-    def calibration(self, rows: np.ndarray, scale: np.ndarray) -> Calibration:
-        """Return the calibration of given rows, their frequencies multiplied by `scale`.
-
-        Linear pools take the probabilities as they are.
-        """
-        m = self.Z.shape[-1]
-        if isinstance(self.families[0], LinearFamily):
-            return Calibration(np.ones(m), np.zeros(m))
-        return calibrate(self.Z[rows], self.labels[rows], self.frequencies[rows] * scale)
-
-    def paths(
-        self,
-        rows: np.ndarray | slice,
-        scale: np.ndarray | float,
-        calibration: Calibration,
-        points: list[list[int]] | None = None,
-    ) -> list[list[Any]]:
-        """Return the pools of every family on given rows, at some or all grid points."""
-        Z, labels, loss_weights = self.Z[rows], self.labels[rows], self.loss_weights[rows] * scale
-        phi, frequencies = self.phi[rows], self.frequencies[rows] * scale
-
-        def fit(k: int) -> list[Any]:
-            family, chosen = self.families[k], None if points is None else points[k]
-            if isinstance(family, LinearFamily):
-                return fit_linear_path(family, Z, labels, loss_weights, self.loss, chosen)
-            return fit_path(
-                family,
-                Z,
-                phi,
-                labels,
-                frequencies,
-                loss_weights=loss_weights,
-                loss=self.loss,
-                calibration=calibration,
-                points=chosen,
-            )
-
-        families = range(len(self.families))
-        # inner folds run side by side as it is
-        return each(fit, families) if points is not None else [fit(k) for k in families]
-
-    def out_of_fold(
-        self, rows: np.ndarray, scale: np.ndarray, folds: np.ndarray
-    ) -> list[np.ndarray]:
-        """Return scores (n_points, n_repeats, n_rows[, K]) of every family, from other folds."""
-        shape = (len(folds), len(rows), *self.Z.shape[1:-1])
-        results = [np.empty((len(family.grid), *shape)) for family in self.families]
-
-        def hold_out(where: tuple[int, int]) -> None:
-            repeat, fold = where
-            held_out = folds[repeat] == fold
-            test, training = rows[held_out], (rows[~held_out], scale[~held_out])
-            fitted = self.paths(*training, self.calibration(*training))
-            for scores, path in zip(results, fitted, strict=True):
-                for k, pool in enumerate(path):
-                    scores[k, repeat, held_out] = pool.scores(self.Z[test], self.phi[test])
-
-        tasks = [(r, f) for r in range(len(folds)) for f in np.unique(folds[r]).tolist()]
-        each(hold_out, tasks, "inner folds", self.progress)
-        return results
+    tasks = [(r, f) for r in range(len(folds)) for f in np.unique(folds[r]).tolist()]
+    each(hold_out, tasks, "inner folds", progress)
+    return results
 
 
-def mean_loss(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
+def mean_loss(scores: np.ndarray, rows: LabeledRows) -> float:
     """Return the plain log-loss of scores (n_repeats, n[, K]), summed over rows."""
-    losses = [weights @ FocalLoss().value(margins(one, labels)) for one in scores]
+    losses = [rows.frequencies @ FocalLoss().value(margins(one, rows.labels)) for one in scores]
     return float(np.mean(losses))
 
 
 def path_weights(
-    scores: np.ndarray,
-    labels: np.ndarray,
-    weights: np.ndarray,
-    scorer: Scorer | None,
-    prior: np.ndarray,
+    scores: np.ndarray, rows: LabeledRows, scorer: Scorer | None, prior: np.ndarray
 ) -> np.ndarray:
     """Return the share of every grid point: by its out-of-fold loss, or all for the best score.
 
     Parameters
     ----------
     scores : ndarray of shape (n_points, n_repeats, n[, n_classes])
-    labels, weights : ndarray of shape (n,)
+    rows : LabeledRows
+        Labels and frequencies are used.
     scorer : callable or None
         None for the log-loss.
     prior : ndarray of shape (n_points,)
         Logarithms of prior shares, up to a constant; not for a scorer.
     """
     if scorer is not None:
-        values = [mean_score(scorer, one, labels, weights) for one in scores]
+        values = [mean_score(scorer, one, rows.labels, rows.frequencies) for one in scores]
         return np.eye(len(scores))[int(np.argmax(values))]
-    return softmax(prior - [mean_loss(one, labels, weights) for one in scores])
+    return softmax(prior - [mean_loss(one, rows) for one in scores])
 
 
-def strength_prior(family: Family | LinearFamily, power: float = STRENGTH_PRIOR) -> np.ndarray:
+def strength_prior(family: PoolFamily, power: float = STRENGTH_PRIOR) -> np.ndarray:
     """Return logarithms of the prior shares of a family's grid points, up to a constant.
 
     Examples
@@ -197,17 +166,23 @@ def strength_prior(family: Family | LinearFamily, power: float = STRENGTH_PRIOR)
 
 
 def select_pool(
-    training: PoolTraining,
+    families: Sequence[PoolFamily],
+    inputs: PoolInputs,
     folds: np.ndarray,
+    *,
     scorer: Scorer | None = None,
     prior_power: float = STRENGTH_PRIOR,
     by_evidence: bool = True,
+    progress: bool = False,
 ) -> SelectedPool:
     """Fit every family along its path and combine them.
 
     Parameters
     ----------
-    training : PoolTraining
+    families : sequence of PoolFamily
+        Families of log-odds, or one linear family.
+    inputs : PoolInputs
+        With the features of the families.
     folds : ndarray of shape (n_repeats, n)
         Inner folds of every row.
     scorer : callable, default=None
@@ -216,43 +191,50 @@ def select_pool(
         0 for equal prior shares of all grid points.
     by_evidence : bool, default=True
         See `cfe_stack.pools.second_level.combine`.
+    progress : bool, default=False
+        Show a progress bar over the inner folds on stderr, if that is a terminal.
 
     Returns
     -------
     SelectedPool
     """
-    names = [family.name for family in training.families]
+    names = [family.name for family in families]
     # what follows selects on these rows; only what it selects is fitted to all of them
-    rows, scale = selection_rows(training.Z, training.labels, training.frequencies)
-    labels, weights = training.labels[rows], training.frequencies[rows] * scale
+    chosen, scale = selection_rows(inputs.Z, inputs.rows.labels, inputs.rows.frequencies)
+    selection = inputs.take(chosen, scale)
+    rows = selection.rows
     path_shares, averaged, cv_scores = {}, [], {}
-    out_of_fold = training.out_of_fold(rows, scale, folds[:, rows])
-    for family, scores in zip(training.families, out_of_fold, strict=True):
+    out_of_fold = out_of_fold_scores(families, selection, folds[:, chosen], progress)
+    for family, scores in zip(families, out_of_fold, strict=True):
         name = family.name
-        shares = path_weights(scores, labels, weights, scorer, strength_prior(family, prior_power))
-        if len(rows) < len(training.labels):
+        shares = path_weights(scores, rows, scorer, strength_prior(family, prior_power))
+        if len(chosen) < len(inputs.Z):
             shares[shares < NEGLIGIBLE_SHARE * shares.sum()] = 0.0
         path_shares[name] = shares / shares.sum()
         averaged.append(np.tensordot(path_shares[name], scores, axes=1))
         if scorer is None:
-            cv_scores[name] = mean_loss(averaged[-1], labels, weights) / float(weights.sum())
+            cv_scores[name] = mean_loss(averaged[-1], rows) / float(rows.frequencies.sum())
         else:
-            cv_scores[name] = mean_score(scorer, averaged[-1], labels, weights)
+            cv_scores[name] = mean_score(scorer, averaged[-1], rows.labels, rows.frequencies)
 
     stacked = np.stack(averaged, axis=-1)
-    shares = np.array([family.share for family in training.families])
-    beta, shift = combine(stacked, labels, weights, shares, by_evidence)
-    points = [np.flatnonzero(path_shares[name]).tolist() for name in names]
-    final = training.paths(slice(None), 1.0, training.calibration(rows, scale), points)
-    pools = [
-        type(path[0]).average(path, path_shares[name][chosen])
-        for name, path, chosen in zip(names, final, points, strict=True)
-    ]
+    prior_shares = np.array([family.share for family in families])
+    beta, shift = combine(stacked, rows, prior_shares, by_evidence)
+    calibration = families[0].calibrate(selection)
+
+    def refit(family: PoolFamily) -> Any:
+        shares = path_shares[family.name]
+        points = np.flatnonzero(shares).tolist()
+        path = family.fit_path(inputs, calibration, points)
+        return type(path[0]).average(path, shares[points])
+
+    # inner folds ran side by side; now the families do
+    pools = each(refit, families)
     slope = beta.sum()
-    stretch = slope_on_all_rows(slope, len(np.unique(folds[0, rows]))) / (slope or 1.0)
-    cv_logits = np.full((len(training.labels), *training.Z.shape[1:-1]), np.nan)
+    stretch = slope_on_all_rows(slope, len(np.unique(folds[0, chosen]))) / (slope or 1.0)
+    cv_logits = np.full((len(inputs.Z), *inputs.Z.shape[1:-1]), np.nan)
     # one intercept broadcasts over the rows, one per class over the classes
-    cv_logits[rows] = stacked.mean(axis=0) @ beta + shift
+    cv_logits[chosen] = stacked.mean(axis=0) @ beta + shift
     return SelectedPool(
         pool=type(pools[0]).average(pools, beta * stretch).shifted(shift),
         cv_scores=cv_scores,

@@ -10,12 +10,12 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.losses.link import Link, make_link
 from cfe_stack.losses.raw_scores import in_scores, margin_directions, margins
 from cfe_stack.pools.design import PoolDesign, row_slices
 from cfe_stack.pools.gates import linear_gate
-from cfe_stack.pools.newton import CLASS_PRIOR, PoolProblem, minimize_pool
+from cfe_stack.pools.newton import NewtonPath, PoolProblem, intercept_prior
 
 Solver = Literal["gradient", "converged"]
 WEAK_PRIOR = 0.1
@@ -40,9 +40,7 @@ class Aggregator(Protocol):
     def start(self, n_classifiers: int, intercept: float | np.ndarray) -> None:
         """Set equal weights and the given intercept."""
 
-    def update(
-        self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
-    ) -> None:
+    def update(self, features: Any, rows: LabeledRows) -> None:
         """Lower the weighted loss on labelled instances.
 
         `features` are an array, or anything that gives one for a slice of rows.
@@ -78,9 +76,7 @@ class MeanAggregator:
         self.weights_ = np.full(n_classifiers, 1 / n_classifiers)
         self.intercept_: float | np.ndarray = np.zeros_like(intercept)
 
-    def update(
-        self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
-    ) -> None:
+    def update(self, features: Any, rows: LabeledRows) -> None:
         """Do nothing."""
 
     def scores(self, features: np.ndarray) -> np.ndarray:
@@ -122,16 +118,14 @@ class WeightedAggregator(_Linear):
         """Return the linked values themselves."""
         return classifiers_last(Z_hat)
 
-    def update(
-        self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
-    ) -> None:
+    def update(self, features: Any, rows: LabeledRows) -> None:
         """Take one gradient step, or solve to convergence."""
         if self.solver == "converged":
             center = np.zeros_like(self.weights_)
-            solved = solve_weights(self, features, labels, weights, loss, center, WEAK_PRIOR)
+            solved = solve_weights(self, features, rows, center, WEAK_PRIOR)
             self.weights_, self.intercept_ = solved
             return
-        step_w, step_b = weight_gradient(self, features, labels, weights, loss)
+        step_w, step_b = weight_gradient(self, features, rows)
         self.weights_ = self.weights_ - self.lr * step_w
         self.intercept_ = self.intercept_ - self.lr * step_b
 
@@ -155,13 +149,11 @@ class LogPoolAggregator(_Linear):
         """Return log-odds (centred log-ratios)."""
         return classifiers_last(self.link.forward(link.inverse(Z_hat)))
 
-    def update(
-        self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
-    ) -> None:
+    def update(self, features: Any, rows: LabeledRows) -> None:
         """Solve the penalised problem to convergence."""
         center = np.full_like(self.weights_, 1 / len(self.weights_))
         self.weights_, self.intercept_ = solve_weights(
-            self, features, labels, weights, loss, center, self.strength, True
+            self, features, rows, center, self.strength, nonnegative=True
         )
 
 
@@ -193,18 +185,12 @@ class GatedPoolAggregator(_Linear):
         """Return (w + φ g) · z + b."""
         return features @ np.concatenate([self.weights_, self.gate_]) + self.intercept_
 
-    def update(
-        self, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
-    ) -> None:
+    def update(self, features: Any, rows: LabeledRows) -> None:
         """Do nothing: the descent moves it."""
 
 
 def weight_gradient(
-    aggregator: Aggregator,
-    features: Any,
-    labels: np.ndarray,
-    weights: np.ndarray,
-    loss: FocalLoss,
+    aggregator: Aggregator, features: Any, rows: LabeledRows
 ) -> tuple[np.ndarray, float | np.ndarray]:
     """Return the gradient of Σ ω ℓ / Σ ω in the aggregator's weights (m,) and intercept.
 
@@ -213,15 +199,15 @@ def weight_gradient(
     in_weights: Any = 0.0
     in_intercept: Any = 0.0
     total = 0.0
-    for rows in row_slices(features):
-        part = features[rows]
+    for here in row_slices(features):
+        part, labels, weights = features[here], rows.labels[here], rows.loss_weights[here]
         scores = aggregator.scores(part)
-        margin = margins(scores, labels[rows])
-        slope = weights[rows] * loss.derivative(margin)
-        on_scores = in_scores(slope, margin_directions(scores, labels[rows]))
+        margin = margins(scores, labels)
+        slope = weights * rows.loss.derivative(margin)
+        on_scores = in_scores(slope, margin_directions(scores, labels))
         in_weights = in_weights + np.tensordot(on_scores, part, axes=on_scores.ndim)
         in_intercept = in_intercept + on_scores.sum(axis=0)
-        total += loss.normaliser(margin, weights[rows])
+        total += rows.loss.normaliser(margin, weights)
     several = np.ndim(in_intercept) > 0
     return in_weights / total, in_intercept / total if several else float(in_intercept / total)
 
@@ -229,11 +215,10 @@ def weight_gradient(
 def solve_weights(
     aggregator: Aggregator,
     features: Any,
-    labels: np.ndarray,
-    weights: np.ndarray,
-    loss: FocalLoss,
+    rows: LabeledRows,
     center: np.ndarray,
     strength: float,
+    *,
     nonnegative: bool = False,
 ) -> tuple[np.ndarray, float | np.ndarray]:
     """Return the weights and intercept that minimise the penalised loss, from the current ones.
@@ -241,18 +226,15 @@ def solve_weights(
     `features` are an array, or anything that gives one for a slice of rows.
     """
     m, n_intercepts = len(center), np.size(aggregator.intercept_)
-    prior = CLASS_PRIOR if n_intercepts == 1 else 2 * CLASS_PRIOR
     problem = PoolProblem(
         design=PoolDesign(held(features)),
-        labels=labels,
-        weights=weights,
-        penalty=np.repeat([strength, prior], [m, n_intercepts]),
+        rows=rows,
+        penalty=np.repeat([strength, intercept_prior(n_intercepts)], [m, n_intercepts]),
         center=np.concatenate([center, np.zeros(n_intercepts)]),
         nonnegative=np.repeat([nonnegative, False], [m, n_intercepts]),
-        loss=loss,
     )
     start = np.concatenate([aggregator.weights_, np.atleast_1d(aggregator.intercept_)])
-    theta = minimize_pool(problem, start, tol=SOLVER_TOL)
+    theta = NewtonPath().minimize(problem, start, tol=SOLVER_TOL)
     return theta[:m], float(theta[m]) if n_intercepts == 1 else theta[m:]
 
 

@@ -355,19 +355,18 @@ class CFEnsembleTrainer(BaseTrainer):
     ) -> None:
         """Move the aggregator, and log the objective at the point reached."""
         progress = sweep / max(self.max_iter - 1, 1)
-        supervised, loss = 0.0, supervision.loss_at(progress)
+        supervised, rows = 0.0, supervision.rows_at(progress)
         if len(supervision.rows):
             features = LabelledFeatures.of(model, self._aggregator, passed.labelled)
-            labels, weights = supervision.labels, supervision.weights_at(progress)
             if sweep >= self.freeze_aggregator_iters:
-                self._aggregator.update(features, labels, weights, loss)
-            supervised = features.supervised_loss(labels, weights, loss)
+                self._aggregator.update(features, rows)
+            supervised = features.supervised_loss(rows)
         reconstruction = passed.reconstruction_loss(model)
         self.history_.append(
             objective=objective.combined(supervision.rho, reconstruction, supervised),
             reconstruction=reconstruction,
             supervised=supervised,
-            focal_gamma=loss.gamma,
+            focal_gamma=rows.loss.gamma,
         )
         if self.verbose and sweep % self.verbose == 0:
             logger.info("sweep %d: %s", sweep, self.history_.records[-1])

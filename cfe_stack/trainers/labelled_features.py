@@ -8,7 +8,7 @@ import numpy as np
 
 from cfe_stack.factor_model.factor_model import FactorModel
 from cfe_stack.losses import objective
-from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.losses.raw_scores import margins
 from cfe_stack.pools.design import row_slices
 from cfe_stack.trainers.aggregators import Aggregator
@@ -50,14 +50,15 @@ class LabelledFeatures:
         """Return the aggregator's raw scores (n_labelled,) or (n_labelled, n_classes)."""
         return np.concatenate([scores for _, scores in self._score_parts()])
 
-    def supervised_loss(self, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss) -> float:
+    def supervised_loss(self, rows: LabeledRows) -> float:
         """Return :func:`cfe_stack.losses.supervised_loss`, taken slice by slice."""
         total = 0.0
-        for rows, scores in self._score_parts():
-            margin, here = margins(scores, labels[rows]), weights[rows]
-            if here.any():
-                total += float(objective.supervised_loss(loss, margin, here) * here.sum())
-        return total / float(weights.sum())
+        for here, scores in self._score_parts():
+            margin, weights = margins(scores, rows.labels[here]), rows.loss_weights[here]
+            if weights.any():
+                part = objective.supervised_loss(rows.loss, margin, weights)
+                total += float(part * weights.sum())
+        return total / float(rows.loss_weights.sum())
 
     def _score_parts(self) -> Iterator[tuple[slice, np.ndarray]]:
         for rows in row_slices(self):

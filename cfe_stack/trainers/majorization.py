@@ -34,6 +34,7 @@ from cfe_stack.factor_model.normal_equations import ClassifierEquations, instanc
 from cfe_stack.factor_model.passes import Passes, pass_block_size
 from cfe_stack.factor_model.workspace import Workspace
 from cfe_stack.losses.focal_loss import FocalLoss, loss_gradient
+from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.trainers.aggregators import WeightedAggregator
 from cfe_stack.trainers.base import BaseTrainer
 from cfe_stack.trainers.elimination import LabelledSystems, as_scores, each_times
@@ -117,9 +118,7 @@ class MajorizedAggregator(WeightedAggregator):
     def __init__(self) -> None:
         super().__init__(lr=0.0, solver="converged")
 
-    def update(
-        self, features: Any, labels: np.ndarray, weights: np.ndarray, loss: FocalLoss
-    ) -> None:
+    def update(self, features: Any, rows: LabeledRows) -> None:
         """Do nothing: :meth:`Majorizer.settle` moves it."""
 
 

@@ -11,6 +11,7 @@ from cfe_stack.data.blocks import labelled
 from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.losses.class_weight import class_weights, instance_weights, prior_log_odds
 from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.losses.schedules import Schedule, scheduled
 from cfe_stack.runtime.warning_location import users_line
 
@@ -24,8 +25,8 @@ class Supervision:
     n_instances : int
     rows : ndarray of shape (n_known,), int
         Instances with a label and a positive sample weight.
-    labels, weights : ndarray of shape (n_known,)
-        Class codes, and class weight × sample weight × focal class factor.
+    labels, frequencies, weights : ndarray of shape (n_known,)
+        Class codes, sample weights, and sample weight × class weight × focal class factor.
     rho : float
         Share of reconstruction; 1 where nothing is labelled.
     gamma : float or callable
@@ -40,6 +41,7 @@ class Supervision:
     n_instances: int
     rows: np.ndarray
     labels: np.ndarray
+    frequencies: np.ndarray
     weights: np.ndarray
     rho: float
     gamma: float | Schedule
@@ -79,16 +81,19 @@ class Supervision:
                 "needs a positive weight."
             )
         return cls(
-            data.n_instances,
-            rows,
-            labels,
-            weights,
-            rho,
-            trainer.focal_gamma,
-            trainer.focal_delta,
-            trainer.focal_gradient,
-            class_weights(labels, frequencies, data.n_classes, class_weight, data.classes),
-            trainer.use_class_weights,
+            n_instances=data.n_instances,
+            rows=rows,
+            labels=labels,
+            frequencies=frequencies,
+            weights=weights,
+            rho=rho,
+            gamma=trainer.focal_gamma,
+            delta=trainer.focal_delta,
+            gradient=trainer.focal_gradient,
+            class_factors=class_weights(
+                labels, frequencies, data.n_classes, class_weight, data.classes
+            ),
+            share=trainer.use_class_weights,
         )
 
     @cached_property
@@ -119,6 +124,11 @@ class Supervision:
     def loss_at(self, progress: float) -> FocalLoss:
         """Return the loss at `progress` in [0, 1] of training."""
         return FocalLoss(scheduled(self.gamma, progress), self.delta, self.gradient)
+
+    def rows_at(self, progress: float) -> LabeledRows:
+        """Return the record of labeled rows at `progress` in [0, 1] of training."""
+        weights = self.weights_at(progress)
+        return LabeledRows(self.labels, self.frequencies, weights, self.loss_at(progress))
 
     def intercept(self, n_classes: int, init_prior: bool) -> float | np.ndarray:
         """Return the intercept to start from."""

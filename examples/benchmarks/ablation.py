@@ -11,7 +11,7 @@ With --subsamples it learns from so many subsamples of 60 rows of the first oute
 import argparse
 import sys
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,71 +24,58 @@ from stored_matrices import load, paths_in
 from threadpoolctl import threadpool_limits
 
 from cfe_stack import CFEnsembleClassifier
-from cfe_stack.classifier.final_aggregators import (
-    FINAL_AGGREGATORS,
-    FoldedIn,
-    PoolFinalAggregator,
-    Target,
-)
+from cfe_stack.classifier.final_aggregators import FINAL_AGGREGATORS, FittedPool, FoldedIn
+from cfe_stack.losses import LabeledRows
 from cfe_stack.metrics import log_loss
-from cfe_stack.pools.calibration import Calibration
-from cfe_stack.pools.selection import PoolTraining, SelectedPool, select_pool, selection_rows
+from cfe_stack.pools import Calibration, Family
+from cfe_stack.pools.inputs import PoolInputs
+from cfe_stack.pools.selection import SelectedPool, select_pool, selection_rows
 
-FAMILIES = FINAL_AGGREGATORS["auto"]
+FAMILIES = FINAL_AGGREGATORS["auto"].families
 MISSING = 0.3
 WHOLE, HOLED = "auto", "auto, 30 % missing"
 
 
-class PoolsWithoutCalibration(PoolTraining):
-    """Pools of the learners' log-odds as they are."""
+class UncalibratedFamily(Family):
+    """A family that pools the learners' log-odds as they are."""
 
-    def calibration(self, rows: np.ndarray, scale: np.ndarray) -> Calibration:
+    def calibrate(self, inputs: PoolInputs) -> Calibration:
         """Return slopes 1 and offsets 0."""
-        m = self.Z.shape[-1]
+        m = inputs.Z.shape[-1]
         return Calibration(np.ones(m), np.zeros(m))
 
 
-class OtherPools(PoolFinalAggregator):
-    """Pools with other families, without calibration or second level, or selected in another way.
+@dataclass(frozen=True)
+class OtherPools:
+    """Pools of other families, without the second level, or selected in another way.
 
     `selection` goes to `cfe_stack.pools.selection.select_pool`.
     """
 
-    def __init__(
-        self,
-        families=FAMILIES,
-        training=PoolTraining,
-        second_level=True,
-        **selection,
-    ) -> None:
-        super().__init__(families)
-        self.training, self.second_level, self.selection = training, second_level, selection
+    families: tuple = FAMILIES
+    second_level: bool = True
+    selection: dict = field(default_factory=dict)
 
-    def fit(self, instances: FoldedIn, target: Target) -> None:
+    def fit(
+        self, instances: FoldedIn, rows: LabeledRows, folds: np.ndarray, **options
+    ) -> FittedPool:
         """Select and combine the pools."""
-        training = self.training(
-            self.families,
-            instances.Z,
-            instances.phi,
-            target.labels,
-            target.frequencies,
-            target.loss_weights,
-            target.loss,
-        )
-        selected = select_pool(training, target.folds, **self.selection)
+        inputs = PoolInputs(instances.Z, instances.phi, rows)
+        selected = select_pool(self.families, inputs, folds, **self.selection)
         if not self.second_level:
-            selected = replace(selected, pool=self.prior_shares(selected, training))
-        self._keep(selected, training)
+            selected = replace(selected, pool=self.prior_shares(selected, inputs))
+        weights = selected.pool.average_weights(inputs)
+        return FittedPool(selected.pool, self.families[0], weights, selected)
 
-    def prior_shares(self, selected: SelectedPool, training: PoolTraining):
+    def prior_shares(self, selected: SelectedPool, inputs: PoolInputs):
         """Return the families, each averaged along its path, in their prior shares."""
-        rows, scale = selection_rows(training.Z, training.labels, training.frequencies)
-        everyone = np.arange(len(training.labels))
-        paths = training.paths(everyone, 1.0, training.calibration(rows, scale))
-        pools = [
-            type(path[0]).average(path, selected.path_shares[family.name])
-            for family, path in zip(self.families, paths, strict=True)
-        ]
+        rows = inputs.rows
+        chosen, scale = selection_rows(inputs.Z, rows.labels, rows.frequencies)
+        calibration = self.families[0].calibrate(inputs.take(chosen, scale))
+        pools = []
+        for family in self.families:
+            path = family.fit_path(inputs, calibration)
+            pools.append(type(path[0]).average(path, selected.path_shares[family.name]))
         prior = np.array([family.share for family in self.families])
         return type(pools[0]).average(pools, prior / prior.sum())
 
@@ -105,29 +92,30 @@ class OtherClassifier(CFEnsembleClassifier):
         return OtherClassifier().with_pools(**self.pools)
 
     def _check_parameters(self):
-        loss, _ = super()._check_parameters()
-        return loss, OtherPools(**self.pools)
+        loss, _, scorer = super()._check_parameters()
+        return loss, OtherPools(**self.pools), scorer
 
 
 def without(family: str) -> OtherClassifier:
     """Return the default without a family."""
-    return OtherClassifier().with_pools(families=tuple(f for f in FAMILIES if f != family))
+    return OtherClassifier().with_pools(families=tuple(f for f in FAMILIES if f.name != family))
 
 
 def variants() -> dict[str, CFEnsembleClassifier]:
     """Return what is compared on complete rows."""
+    uncalibrated = tuple(UncalibratedFamily(**vars(family)) for family in FAMILIES)
     found = {
         WHOLE: CFEnsembleClassifier(),
-        "no calibration": OtherClassifier().with_pools(training=PoolsWithoutCalibration),
-        "no prior on strengths": OtherClassifier().with_pools(prior_power=0.0),
-        "prior of power 1": OtherClassifier().with_pools(prior_power=1.0),
+        "no calibration": OtherClassifier().with_pools(families=uncalibrated),
+        "no prior on strengths": OtherClassifier().with_pools(selection={"prior_power": 0.0}),
+        "prior of power 1": OtherClassifier().with_pools(selection={"prior_power": 1.0}),
         "one point of each path": CFEnsembleClassifier(scoring="neg_log_loss"),
         "no second level": OtherClassifier().with_pools(second_level=False),
-        "second level as fitted": OtherClassifier().with_pools(by_evidence=False),
+        "second level as fitted": OtherClassifier().with_pools(selection={"by_evidence": False}),
         "inner folds not repeated": CFEnsembleClassifier(cv=StratifiedKFold(5)),
     }
     found |= {"no gates": without("gated_pool"), "no bounded pool": without("bounded_pool")}
-    found |= {f"{name} alone": CFEnsembleClassifier(aggregator=name) for name in FAMILIES}
+    found |= {f"{f.name} alone": CFEnsembleClassifier(aggregator=f.name) for f in FAMILIES}
     found |= {
         "class weights": CFEnsembleClassifier(class_weight="balanced"),
         "focal loss, gamma 2": CFEnsembleClassifier(focal_gamma=2.0),

@@ -22,7 +22,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, balanced_accuracy_score
 
 from cfe_stack import CFEnsembleTrainer, EnsembleData
-from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.losses.schedules import CosineSchedule, LinearSchedule
 from cfe_stack.trainers.aggregators import WeightedAggregator
 
@@ -108,7 +108,7 @@ def reference_aggregator(R, labels):
     def fit(weights: np.ndarray) -> np.ndarray:
         unit = WeightedAggregator(0.0, "converged")
         unit.start(len(R), 0.0)
-        unit.update(features[known], labels[known], weights[known], FocalLoss())
+        unit.update(features[known], LabeledRows.plain(labels[known], weights[known]))
         return 1 / (1 + np.exp(-unit.scores(features)))
 
     return fit

@@ -87,7 +87,8 @@ def main() -> None:
     parts = factors("plain", 3, 1.0, 3)
     print(f"{'three classes, d = 3, lambda = 1':36s} {parts[0]:15.1e} {parts[1]:12.1e}")
     print(f"\n{'aggregator':36s} {'two classes':>15s} {'three':>12s}")
-    for name in ("auto", *FINAL_AGGREGATORS["auto"], "linear_pool", "weighted"):
+    families = [family.name for family in FINAL_AGGREGATORS["auto"].families]
+    for name in ("auto", *families, "linear_pool", "weighted"):
         print(f"{name:36s} {aggregator(name, 2):15.1e} {aggregator(name, 3):12.1e}")
     print(f"\nrelative error of a sum of {terms:.0e} terms")
     ours, running = long_sum(terms)

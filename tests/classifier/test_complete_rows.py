@@ -3,12 +3,12 @@ import pytest
 
 from cfe_stack import CFEnsembleClassifier
 from cfe_stack.classifier.complete_rows import CompleteRows
-from cfe_stack.classifier.final_aggregators import FINAL_AGGREGATORS, FoldedIn
+from cfe_stack.classifier.final_aggregators import FINAL_AGGREGATORS
 from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.datasets import make_ensemble
 
 N = 1500
-POOLS = ["auto", *FINAL_AGGREGATORS["auto"]]
+POOLS = ["auto", *(family.name for family in FINAL_AGGREGATORS["auto"].families)]
 
 
 def columns(n_classes=2, missing_rate=0.0, n=N):
@@ -27,7 +27,7 @@ def long_way(model, P):
     """Return the scores by fold-in, completion, gates and pool, one after another."""
     predictor = model._predictor
     data = EnsembleData(np.ascontiguousarray(model._reader.matrix(P)))
-    return predictor.aggregator.scores(FoldedIn.of(data, predictor.model).gated(predictor.gates))
+    return predictor.aggregator.scores(predictor.folded_in(data))
 
 
 @pytest.mark.parametrize("missing_rate", [0.0, 0.2])

@@ -94,7 +94,7 @@ def test_what_can_be_read_off(n_classes):
     assert model.intercept_.shape == (k,)
     assert model.calibration_.slope.shape == model.calibration_.offset.shape == (m,)
     assert (model.calibration_.slope >= 0).all()
-    assert set(model.cv_scores_) == set(FINAL_AGGREGATORS["auto"])
+    assert set(model.cv_scores_) == {family.name for family in FINAL_AGGREGATORS["auto"].families}
     assert model.cv_logits_.shape == ((len(P),) if n_classes == 2 else (len(P), n_classes))
     parts = model.explain(T)
     assert parts.shape == (len(T), m) if n_classes == 2 else (len(T), n_classes, m)

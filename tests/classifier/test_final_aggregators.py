@@ -10,12 +10,12 @@ from cfe_stack import CFEnsembleTrainer, EnsembleData
 from cfe_stack.classifier.final_aggregators import (
     FINAL_AGGREGATORS,
     FoldedIn,
-    MeanFinalAggregator,
-    Target,
+    PlainMean,
     make_final_aggregator,
 )
 from cfe_stack.datasets import make_ensemble
 from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.losses.raw_scores import probabilities
 from cfe_stack.pools.gates import Gates
 
@@ -40,13 +40,11 @@ def folded_in(n_classes=2, order=None, **settings):
 def target(labels, weights=None, bend=1.0, loss=FocalLoss()):  # noqa: B008 - immutable
     frequencies = np.ones(N) if weights is None else weights
     folds = np.stack([np.arange(N) % 5, np.arange(N) // 3 % 5])
-    return Target(labels, frequencies, frequencies * bend, folds, loss)
+    return LabeledRows(labels, frequencies, frequencies * bend, loss), folds
 
 
 def fitted(name, instances, given):
-    aggregator = make_final_aggregator(name)
-    aggregator.fit(instances, given)
-    return aggregator
+    return make_final_aggregator(name).fit(instances, *given)
 
 
 @pytest.mark.filterwarnings("ignore::cfe_stack.MissingPredictionsWarning")
@@ -93,7 +91,7 @@ def test_the_contract(name, n_classes):
     aggregator = fitted(name, instances, target(labels))
     scores = aggregator.scores(instances)
     assert scores.shape == ((N,) if n_classes == 2 else (N, n_classes))
-    assert aggregator.weights_.shape == (M,)
+    assert aggregator.weights.shape == (M,)
     assert np.isfinite(scores).all()
     chance = np.log(n_classes)
     assert log_loss_of(probabilities(scores), labels) < 0.9 * chance
@@ -110,7 +108,7 @@ def test_the_order_of_classifiers_does_not_matter(name, n_classes):
     moved, _, _ = folded_in(n_classes, order)
     first = fitted(name, instances, target(labels))
     second = fitted(name, moved, target(labels))
-    np.testing.assert_allclose(second.weights_, first.weights_[order], atol=1e-6)
+    np.testing.assert_allclose(second.weights, first.weights[order], atol=1e-6)
     np.testing.assert_allclose(second.scores(moved), first.scores(instances), atol=1e-6)
 
 
@@ -139,18 +137,16 @@ def test_bent_losses_leave_the_probabilities_calibrated(name, n_classes, bend):
 def test_the_mean_is_the_mean(n_classes):
     instances, labels, data = folded_in(n_classes)
     aggregator = fitted("mean", instances, target(labels))
-    assert isinstance(aggregator, MeanFinalAggregator)
     average = data.R.mean(axis=0)
     proba = probabilities(aggregator.scores(instances))
     np.testing.assert_allclose(proba[:, 1] if n_classes == 2 else proba, average, atol=1e-12)
-    np.testing.assert_allclose(aggregator.weights_, 1 / M)
+    np.testing.assert_allclose(aggregator.weights, 1 / M)
 
 
 def test_the_mean_of_extreme_probabilities_stays_finite():
     instances, labels, _ = folded_in()
     extreme = np.round(instances.R)
-    scores = MeanFinalAggregator()
-    scores.fit(instances, target(labels))
+    scores = PlainMean().fit(instances, *target(labels))
     values = scores.scores(
         FoldedIn(instances.model, instances.Y, extreme, instances.Z, instances.phi)
     )
@@ -163,7 +159,7 @@ def test_the_mean_of_extreme_probabilities_stays_finite():
 def test_the_weighted_aggregator_is_logistic_regression_on_the_reconstruction(n_classes):
     instances, labels, _ = folded_in(n_classes)
     aggregator = fitted("weighted", instances, target(labels))
-    scores = instances.Z_hat @ aggregator.weights_ + aggregator.intercept_
+    scores = instances.Z_hat @ aggregator.weights + aggregator.intercept
     np.testing.assert_allclose(aggregator.scores(instances), scores)
     proba = probabilities(scores)
     residual = proba - np.eye(n_classes)[labels]
@@ -195,7 +191,6 @@ def test_a_pool_shows_its_progress_where_it_is_asked_to(monkeypatch, progress):
     given = target(labels)
     quiet = fitted("log_pool", instances, given)
     monkeypatch.setattr(sys, "stderr", Terminal())
-    aggregator = make_final_aggregator("log_pool", progress=progress)
-    aggregator.fit(instances, given)
+    shown = make_final_aggregator("log_pool").fit(instances, *given, progress=progress)
     assert ("inner folds" in sys.stderr.getvalue()) == progress
-    np.testing.assert_array_equal(aggregator.weights_, quiet.weights_)
+    np.testing.assert_array_equal(shown.weights, quiet.weights)

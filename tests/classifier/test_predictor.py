@@ -3,14 +3,15 @@ import pytest
 
 from cfe_stack import CFEnsembleTrainer, EnsembleData
 from cfe_stack.classifier.final_aggregators import FINAL_AGGREGATORS, make_final_aggregator
-from cfe_stack.classifier.predictor import LossSettings, Predictor
+from cfe_stack.classifier.predictor import Predictor
 from cfe_stack.datasets import make_ensemble
 from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.labeled_rows import LossSettings
 from cfe_stack.losses.raw_scores import probabilities
 
 M, N = 5, 200
 NAN = np.nan
-POOLS = [name for name, families in FINAL_AGGREGATORS.items() if families]
+POOLS = [name for name in FINAL_AGGREGATORS if name not in ("mean", "weighted")]
 
 
 def trained(data, name="log_pool", n_classes=2, folds=None, **settings):
@@ -87,10 +88,10 @@ def test_empty_and_unlabelled_rows_teach_the_aggregator_nothing(aggregator, n_cl
     first = trained(EnsembleData(R, labels), aggregator, n_classes)
     labels[:30] = (labels[:30] + 1) % n_classes
     second = trained(EnsembleData(R, labels), aggregator, n_classes)
-    np.testing.assert_array_equal(first.aggregator.weights_, second.aggregator.weights_)
+    np.testing.assert_array_equal(first.aggregator.weights, second.aggregator.weights)
     labels[:30] = -1
     third = trained(EnsembleData(R, labels), aggregator, n_classes)
-    np.testing.assert_allclose(first.aggregator.weights_, third.aggregator.weights_, rtol=1e-9)
+    np.testing.assert_allclose(first.aggregator.weights, third.aggregator.weights, rtol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -108,4 +109,4 @@ def test_the_settings_of_the_loss_reach_the_aggregator(aggregator, settings):
     made = simulated(class_prior=0.1)
     data = EnsembleData(made.R, made.labels)
     plain, bent = trained(data, aggregator), trained(data, aggregator, **settings)
-    assert np.abs(plain.aggregator.weights_ - bent.aggregator.weights_).max() > 1e-4
+    assert np.abs(plain.aggregator.weights - bent.aggregator.weights).max() > 1e-4

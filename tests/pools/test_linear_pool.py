@@ -5,16 +5,22 @@ from scipy.optimize import minimize
 from scipy.special import expit, softmax
 
 from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.labeled_rows import LabeledRows
+from cfe_stack.pools.inputs import PoolInputs
 from cfe_stack.pools.linear_pool import (
     GREEDY_SELECTION,
     LINEAR_POOL,
     LinearPool,
     MixtureProblem,
-    fit_linear_path,
     greedy_selection,
 )
 
 CROSS_ENTROPY = FocalLoss()
+
+
+def path(family, P, labels, weights, loss, points=None):
+    inputs = PoolInputs(P, np.empty((len(P), 0)), LabeledRows(labels, weights, weights, loss))
+    return family.fit_path(inputs, family.calibrate(inputs), points)
 
 
 def simulated(n_classes=2):
@@ -40,7 +46,7 @@ def test_weights_on_the_simplex_minimise_the_penalised_loss(n_classes, loss):
         return weights @ losses + 0.5 * strength * np.square(w - 1 / len(w)).sum()
 
     for pool, strength in zip(
-        fit_linear_path(LINEAR_POOL, P, labels, weights, loss), LINEAR_POOL.strengths, strict=True
+        path(LINEAR_POOL, P, labels, weights, loss), LINEAR_POOL.strengths, strict=True
     ):
         m = len(pool.weights)
         found = minimize(
@@ -89,7 +95,7 @@ def test_greedy_selection_picks_what_a_plain_loop_picks():
 
 def test_greedy_selection_is_a_path_of_one_point():
     P, labels, weights, given = simulated()
-    (pool,) = fit_linear_path(GREEDY_SELECTION, P, labels, weights, CROSS_ENTROPY)
+    (pool,) = path(GREEDY_SELECTION, P, labels, weights, CROSS_ENTROPY)
     np.testing.assert_array_equal(pool.weights, greedy_selection(given, weights, CROSS_ENTROPY))
 
 
@@ -104,9 +110,9 @@ def test_a_pool_that_copies_one_classifier_repeats_its_probabilities(n_classes):
 
 def test_points_of_the_path_can_be_fitted_alone():
     P, labels, weights, _ = simulated()
-    path = fit_linear_path(LINEAR_POOL, P, labels, weights, CROSS_ENTROPY)
-    some = fit_linear_path(LINEAR_POOL, P, labels, weights, CROSS_ENTROPY, [0, 2])
-    np.testing.assert_allclose(some[1].weights, path[2].weights, atol=1e-5)
+    every = path(LINEAR_POOL, P, labels, weights, CROSS_ENTROPY)
+    some = path(LINEAR_POOL, P, labels, weights, CROSS_ENTROPY, [0, 2])
+    np.testing.assert_allclose(some[1].weights, every[2].weights, atol=1e-5)
 
 
 def test_an_average_keeps_the_sum_and_turns_the_rest_into_a_slope():

@@ -6,8 +6,10 @@ from naive_pools import M, N, log_odds, minimiser, plain_loss
 from scipy.special import logsumexp
 
 from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.pools.calibration import Calibration
 from cfe_stack.pools.design import PoolDesign
+from cfe_stack.pools.inputs import PoolInputs
 from cfe_stack.pools.log_pool import (
     BOUNDED_POOL,
     FAMILIES,
@@ -15,7 +17,6 @@ from cfe_stack.pools.log_pool import (
     Family,
     Pool,
     bounded_log_odds,
-    fit_path,
     fit_scale,
     recalibrated,
 )
@@ -25,8 +26,10 @@ GIVEN = Calibration(np.array([1.2, 0.8, 1.0, 0.5, 0.0]), np.array([0.1, -0.2, 0.
 
 
 def paths(family, Z, phi, labels, frequencies, calibration, **settings):
-    given = {"loss_weights": frequencies, "loss": FocalLoss(), "calibration": calibration}
-    return fit_path(family, Z, phi, labels, frequencies, **(given | settings))
+    given = {"loss_weights": frequencies, "loss": FocalLoss()} | settings
+    points = given.pop("points", None)
+    rows = LabeledRows(labels, frequencies, **given)
+    return family.fit_path(PoolInputs(Z, phi, rows), calibration, points)
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
@@ -216,7 +219,7 @@ def test_recalibration_is_a_slope_and_a_shift_that_undo_a_distortion(n_classes):
     design = np.concatenate([Z, constants], axis=-1)
     rng = np.random.default_rng(0)
     theta = np.concatenate([rng.random(M), 3 * rng.normal(size=k)])
-    straight = recalibrated(theta, PoolDesign(Z), labels, frequencies)
+    straight = recalibrated(theta, PoolDesign(Z), LabeledRows.plain(labels, frequencies))
     slope = straight[0] / theta[0]
     np.testing.assert_allclose(straight[:M], slope * theta[:M])
     shift = straight[M:] - slope * theta[M:]
@@ -233,13 +236,13 @@ def test_recalibration_is_a_slope_and_a_shift_that_undo_a_distortion(n_classes):
         penalised, np.concatenate([[1.0], np.zeros(k)]), [(0, None)] + [(None, None)] * k
     )
     np.testing.assert_allclose(np.concatenate([[slope], shift]), expected, atol=1e-3)
-    again = recalibrated(straight, PoolDesign(Z), labels, frequencies)
+    again = recalibrated(straight, PoolDesign(Z), LabeledRows.plain(labels, frequencies))
     np.testing.assert_allclose(again, straight, rtol=0.02, atol=0.02)
 
 
 def test_the_scale_of_columns_has_no_negative_slope():
     Z, _, labels, frequencies = log_odds()
-    slopes, intercept = fit_scale(Z, labels, frequencies, np.full(M, 1 / M), 1.0)
+    slopes, intercept = fit_scale(Z, LabeledRows.plain(labels, frequencies), np.full(M, 1 / M), 1.0)
     assert intercept.shape == (1,)
     assert (slopes >= 0).all()
     assert slopes[-1] == 0

@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
 from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.pools.design import PoolDesign
-from cfe_stack.pools.newton import NewtonPath, PoolPoint, PoolProblem, minimize_pool, with_penalty
+from cfe_stack.pools.newton import NewtonPath, PoolPoint, PoolProblem
 
 SHAPES = {"binary": 2, "three classes": 3, "five classes": 5}
 LOSSES = [FocalLoss(0.0), FocalLoss(0.5), FocalLoss(2.0)]
@@ -22,14 +25,13 @@ def problem(n_classes, *, loss=LOSSES[0], strength=5.0, n_bounded=4, n=120, m=6,
         labels = (scores + rng.logistic(size=n) > 0).astype(int)
     else:
         labels = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
+    weights = rng.uniform(0.2, 2, size=n)
     return PoolProblem(
         design=design,
-        labels=labels,
-        weights=rng.uniform(0.2, 2, size=n),
+        rows=LabeledRows(labels, weights, weights, loss),
         penalty=np.full(p, strength) * rng.uniform(0.5, 1.5, size=p),
         center=np.full(p, 1 / p),
         nonnegative=np.arange(p) < n_bounded,
-        loss=loss,
     )
 
 
@@ -88,7 +90,7 @@ def test_hessian_is_symmetric_and_never_negative(n_classes, loss):
 def test_minimum_is_the_one_scipy_finds(n_classes, seed, strength, n_bounded):
     posed = problem(n_classes, strength=strength, n_bounded=n_bounded, seed=seed)
     start = np.full_like(posed.center, 1 / 6)
-    found, reference = minimize_pool(posed, start), by_scipy(posed, start)
+    found, reference = NewtonPath().minimize(posed, start), by_scipy(posed, start)
     assert posed.at(found).value <= posed.at(reference).value * (1 + 1e-12)
     # L-BFGS-B stops at relative differences of the value near rounding: half of the digits
     np.testing.assert_allclose(found, reference, atol=1e-5)
@@ -99,7 +101,7 @@ def test_minimum_is_the_one_scipy_finds(n_classes, seed, strength, n_bounded):
 @every_shape
 def test_minimum_satisfies_the_optimality_conditions(n_classes, loss):
     posed = problem(n_classes, loss=loss, strength=0.5)
-    theta = minimize_pool(posed, np.full_like(posed.center, 1 / 6))
+    theta = NewtonPath().minimize(posed, np.full_like(posed.center, 1 / 6))
     gradient = posed.at(theta).gradient()
     at_bound = posed.nonnegative & (theta == 0)
     assert at_bound.any()
@@ -111,7 +113,8 @@ def test_minimum_satisfies_the_optimality_conditions(n_classes, loss):
 def test_start_does_not_matter(n_classes):
     posed = problem(n_classes)
     rng = np.random.default_rng(0)
-    reached = [minimize_pool(posed, rng.uniform(0, 3, size=len(posed.center))) for _ in range(4)]
+    starts = rng.uniform(0, 3, size=(4, len(posed.center)))
+    reached = [NewtonPath().minimize(posed, start) for start in starts]
     np.testing.assert_allclose(reached, np.tile(reached[0], (4, 1)), atol=1e-5)
 
 
@@ -119,14 +122,14 @@ def test_start_does_not_matter(n_classes):
 def test_start_is_left_alone(n_classes):
     posed = problem(n_classes)
     start = np.full_like(posed.center, 0.5)
-    minimize_pool(posed, start)
+    NewtonPath().minimize(posed, start)
     np.testing.assert_array_equal(start, 0.5)
 
 
 @every_shape
 def test_infinite_strength_keeps_the_centre(n_classes):
     posed = problem(n_classes, strength=1e12)
-    found = minimize_pool(posed, np.full_like(posed.center, 1.0))
+    found = NewtonPath().minimize(posed, np.full_like(posed.center, 1.0))
     np.testing.assert_allclose(found, posed.center, atol=1e-8)
 
 
@@ -136,13 +139,14 @@ def test_weights_are_frequencies(n_classes):
     frequency = np.random.default_rng(0).integers(0, 4, size=120)
     rows = np.repeat(np.arange(120), frequency)
     common = (posed.penalty, posed.center, posed.nonnegative)
-    weighted = PoolProblem(posed.design, posed.labels, frequency.astype(float), *common)
+    counted = LabeledRows.plain(posed.rows.labels, frequency.astype(float))
+    weighted = PoolProblem(posed.design, counted, *common)
     design = PoolDesign(posed.design.Z[rows])
-    repeated = PoolProblem(design, posed.labels[rows], np.ones(len(rows)), *common)
+    single = LabeledRows.plain(posed.rows.labels[rows], np.ones(len(rows)))
+    repeated = PoolProblem(design, single, *common)
     start = np.full_like(posed.center, 1 / 6)
-    np.testing.assert_allclose(
-        minimize_pool(weighted, start), minimize_pool(repeated, start), rtol=1e-8, atol=1e-10
-    )
+    found = [NewtonPath().minimize(problem, start) for problem in (weighted, repeated)]
+    np.testing.assert_allclose(*found, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("n_copies", [2, 3])
@@ -151,20 +155,20 @@ def test_equal_columns_without_a_penalty_are_solved(n_copies):
     design = PoolDesign(np.tile(posed.design.Z, n_copies))
     p = 4 * n_copies + 1
     nonnegative = np.append(np.tile(posed.nonnegative[:4], n_copies), False)
-    copied = PoolProblem(design, posed.labels, posed.weights, np.zeros(p), np.zeros(p), nonnegative)
-    found = minimize_pool(copied, np.full(p, 0.1))
+    copied = PoolProblem(design, posed.rows, np.zeros(p), np.zeros(p), nonnegative)
+    found = NewtonPath().minimize(copied, np.full(p, 0.1))
     assert np.isfinite(found).all()
-    single = minimize_pool(posed, np.full_like(posed.center, 0.1))
+    single = NewtonPath().minimize(posed, np.full_like(posed.center, 0.1))
     assert copied.at(found).value == pytest.approx(posed.at(single).value, rel=1e-9)
 
 
 def test_separable_classes_with_a_weak_penalty_stay_finite():
     Z = np.linspace(-5, 5, 50)[:, None]
     labels = (Z[:, 0] > 0).astype(int)
-    posed = PoolProblem(
-        PoolDesign(Z), labels, np.ones(50), np.full(2, 1e-3), np.zeros(2), np.zeros(2, dtype=bool)
-    )
-    theta = minimize_pool(posed, np.zeros(2))
+    rows = LabeledRows.plain(labels, np.ones(50))
+    free = np.zeros(2, dtype=bool)
+    posed = PoolProblem(PoolDesign(Z), rows, np.full(2, 1e-3), np.zeros(2), free)
+    theta = NewtonPath().minimize(posed, np.zeros(2))
     np.testing.assert_allclose(posed.at(theta).gradient(), 0, atol=1e-5)
     reference = by_scipy(posed, np.zeros(2))
     assert posed.at(theta).value <= posed.at(reference).value * (1 + 1e-12)
@@ -177,9 +181,9 @@ def test_a_path_ends_where_single_problems_do(n_classes, loss, monkeypatch):
     posed = problem(n_classes, loss=loss, n=400)
     path, theta = NewtonPath(), posed.center
     for strength in (500.0, 50.0, 5.0, 0.5, 5.0, 500.0):
-        penalised = with_penalty(posed, np.full_like(posed.center, strength))
+        penalised = replace(posed, penalty=np.full_like(posed.center, strength))
         theta = path.minimize(penalised, theta)
-        alone = minimize_pool(penalised, posed.center)
+        alone = NewtonPath().minimize(penalised, posed.center)
         np.testing.assert_allclose(theta, alone, atol=1e-5)
         assert penalised.at(theta).value <= penalised.at(alone).value * (1 + 1e-11)
 
@@ -194,13 +198,5 @@ def test_a_path_calculates_few_curvatures(n_classes, monkeypatch):
     path, theta = NewtonPath(), posed.center
     strengths = (500.0, 150.0, 50.0, 15.0, 5.0, 1.5, 0.5)
     for strength in strengths:
-        theta = path.minimize(with_penalty(posed, np.full_like(theta, strength)), theta)
+        theta = path.minimize(replace(posed, penalty=np.full_like(theta, strength)), theta)
     assert len(counted) <= len(strengths)
-
-
-def test_with_penalty_shares_the_arrays():
-    posed = problem(2)
-    other = with_penalty(posed, np.zeros_like(posed.center))
-    assert other.design is posed.design
-    assert other.at(posed.center).value == pytest.approx(posed.at(posed.center).value, rel=1e-15)
-    assert other.at(posed.center + 1).value < posed.at(posed.center + 1).value

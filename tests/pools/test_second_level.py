@@ -3,8 +3,9 @@ import pytest
 from naive_pools import N, log_odds
 from scipy.stats import norm
 
+from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.pools.log_pool import scale_problem
-from cfe_stack.pools.newton import minimize_pool
+from cfe_stack.pools.newton import NewtonPath
 from cfe_stack.pools.second_level import as_far_as_evident, combine, slope_on_all_rows
 
 SHARES = np.arange(1.0, 6.0)
@@ -17,10 +18,12 @@ def test_one_slope_goes_by_the_bayes_factor_of_a_bent_model_against_a_straight_o
     scores, strength, shares = rng.normal(size=20_000), 100.0, []
     for bend in (1.0, 1.02, 1.05, 1.1):
         labels = (rng.random(len(scores)) < 1 / (1 + np.exp(-bend * scores))).astype(int)
-        posed = scale_problem(scores[:, None], labels, np.ones(len(labels)), np.ones(1), strength)
+        posed = scale_problem(
+            scores[:, None], LabeledRows.plain(labels, np.ones(len(labels))), np.ones(1), strength
+        )
         # an intercept that is held where it is leaves one slope
         posed.penalty[1] = 1e12
-        theta = minimize_pool(posed, posed.center)
+        theta = NewtonPath().minimize(posed, posed.center)
         grid = np.linspace(0.5, 1.5, 4001)
         sign = np.where(labels == 1, 1.0, -1.0)
         likelihood = -np.array([np.logaddexp(0, -sign * a * scores).sum() for a in grid])
@@ -39,7 +42,7 @@ def test_many_rows_decide_and_few_do_not():
     def shares(n):
         scores = rng.normal(size=(1, n, 2)) * 2
         labels = (rng.random(n) < 1 / (1 + np.exp(1 - scores[0, :, 0]))).astype(int)
-        given = labels, np.ones(n), np.ones(2)
+        given = LabeledRows.plain(labels, np.ones(n)), np.ones(2)
         found, fitted = (combine(scores, *given, by_evidence=k) for k in (True, False))
         return np.concatenate(found), np.concatenate(fitted)
 
@@ -56,9 +59,9 @@ def test_many_rows_decide_and_few_do_not():
 def test_frequencies_are_rows_and_repeats_are_averaged(n_classes):
     Z, _, labels, weights = log_odds(n_classes)
     rows = np.repeat(np.arange(N), weights.astype(int))
-    by_weight = combine(Z[None], labels, weights, SHARES)
-    by_row = combine(Z[rows][None], labels[rows], np.ones(len(rows)), SHARES)
-    twice = combine(np.stack([Z, Z]), labels, weights, SHARES)
+    by_weight = combine(Z[None], LabeledRows.plain(labels, weights), SHARES)
+    by_row = combine(Z[rows][None], LabeledRows.plain(labels[rows], np.ones(len(rows))), SHARES)
+    twice = combine(np.stack([Z, Z]), LabeledRows.plain(labels, weights), SHARES)
     for one, other, third in zip(by_weight, by_row, twice, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-8)
         np.testing.assert_allclose(one, third, atol=1e-8)
@@ -66,18 +69,20 @@ def test_frequencies_are_rows_and_repeats_are_averaged(n_classes):
 
 def test_classes_and_families_may_change_places():
     Z, _, labels, weights = log_odds(3)
-    slopes, intercepts = combine(Z[None], labels, weights, SHARES)
+    slopes, intercepts = combine(Z[None], LabeledRows.plain(labels, weights), SHARES)
     order, families = np.array([2, 0, 1]), np.array([4, 2, 0, 1, 3])
     moved = Z[:, order][:, :, families][None]
     codes = np.argsort(order)[labels]
-    other_slopes, other_intercepts = combine(moved, codes, weights, SHARES[families])
+    other_slopes, other_intercepts = combine(
+        moved, LabeledRows.plain(codes, weights), SHARES[families]
+    )
     np.testing.assert_allclose(other_slopes, slopes[families], atol=1e-8)
     np.testing.assert_allclose(other_intercepts, intercepts[order], atol=1e-8)
 
 
 def test_coefficients_stay_above_zero():
     Z, _, labels, weights = log_odds(skill=(1.5, -2.0, -2.0, -2.0, 0.0))
-    slopes, _ = combine(Z[None], labels, weights, SHARES)
+    slopes, _ = combine(Z[None], LabeledRows.plain(labels, weights), SHARES)
     assert (slopes >= 0).all()
     assert slopes[0] > 0.2
 

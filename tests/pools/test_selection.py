@@ -3,11 +3,13 @@ import pytest
 from naive_pools import M, N, hessian, log_odds, minimiser, plain_loss
 
 from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.pools.calibration import calibrate
-from cfe_stack.pools.log_pool import FAMILIES, LOG_POOL, Family, Pool, fit_path
+from cfe_stack.pools.inputs import PoolInputs
+from cfe_stack.pools.log_pool import FAMILIES, LOG_POOL, Family, Pool
 from cfe_stack.pools.newton import CLASS_PRIOR
 from cfe_stack.pools.second_level import SECOND_LEVEL_PRIOR
-from cfe_stack.pools.selection import STRENGTH_PRIOR, PoolTraining, select_pool, selection_rows
+from cfe_stack.pools.selection import STRENGTH_PRIOR, select_pool, selection_rows
 
 FOLDS = np.arange(N)[None] % 5
 TWICE = np.stack([np.arange(N) % 5, np.arange(N) // 7 % 5])
@@ -25,22 +27,13 @@ def problem(n_classes=2, seed=0, informative=True):
 
 def select(families, Z, phi, labels, weights, folds=FOLDS, **settings):
     given = {"loss_weights": weights, "loss": FocalLoss()} | settings
-    training = PoolTraining(families, Z, phi, labels, weights, **given)
-    return select_pool(training, folds)
+    return select_pool(families, PoolInputs(Z, phi, LabeledRows(labels, weights, **given)), folds)
 
 
 def by_hand(family, Z, phi, labels, weights, rows):
     """Return the path of a family on some rows."""
-    return fit_path(
-        family,
-        Z[rows],
-        phi[rows],
-        labels[rows],
-        weights[rows],
-        loss_weights=weights[rows],
-        loss=FocalLoss(),
-        calibration=calibrate(Z[rows], labels[rows], weights[rows]),
-    )
+    inputs = PoolInputs(Z[rows], phi[rows], LabeledRows.plain(labels[rows], weights[rows]))
+    return family.fit_path(inputs, calibrate(Z[rows], labels[rows], weights[rows]))
 
 
 def out_of_fold(family, Z, phi, labels, weights, folds):

@@ -13,6 +13,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import get_scorer
 from sklearn.naive_bayes import GaussianNB
 from stacked_columns import stacked
 
@@ -156,7 +157,8 @@ def test_every_trusted_type_exists():
 
 def test_types_of_others_are_not_trusted():
     skops = pytest.importorskip("skops.io")
-    model = CFEnsembleClassifier(aggregator="linear_pool", cv=2, scoring="roc_auc").fit(P, Y)
+    scorer = get_scorer("roc_auc")
+    model = CFEnsembleClassifier(aggregator="linear_pool", cv=2, scoring=scorer).fit(P, Y)
     stored = skops.dumps(model)
     others = set(skops.get_untrusted_types(data=stored)) - set(TRUSTED_TYPES)
     assert others

@@ -5,6 +5,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit, softmax
 
 from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.losses.link import IdentityLink, LogitLink
 from cfe_stack.losses.objective import supervised_loss
 from cfe_stack.losses.raw_scores import margins, probabilities
@@ -24,6 +25,10 @@ IDENTITY, LOGISTIC = IdentityLink(), FocalLoss(0.0)
 LEARNERS = {name: make for name, make in AGGREGATORS.items() if make is not MeanAggregator}
 every_aggregator = pytest.mark.parametrize("make", AGGREGATORS.values(), ids=AGGREGATORS)
 both_class_counts = pytest.mark.parametrize("n_classes", [2, 3])
+
+
+def made_rows(labels, weights, loss=LOGISTIC):
+    return LabeledRows(labels, weights, weights, loss)
 
 
 def made(n_classes, *, m=5, n=150, seed=0, turned=0):
@@ -67,7 +72,7 @@ def test_update_lowers_the_loss(make, n_classes):
     losses = []
     for _ in range(5):
         losses.append(loss_of(aggregator, features, labels, weights))
-        aggregator.update(features, labels, weights, LOGISTIC)
+        aggregator.update(features, made_rows(labels, weights))
     assert (np.diff(losses) <= 1e-10).all()
     learns = not isinstance(aggregator, MeanAggregator)
     assert (losses[-1] < losses[0] - 1e-3) == learns
@@ -81,8 +86,8 @@ def test_weights_are_frequencies(make, n_classes):
     rows = np.repeat(np.arange(150), frequency)
     weighted, repeated = started(make, n_classes), started(make, n_classes)
     features = weighted.features(R, IDENTITY)
-    weighted.update(features, labels, frequency.astype(float), LOGISTIC)
-    repeated.update(features[rows], labels[rows], np.ones(len(rows)), LOGISTIC)
+    weighted.update(features, made_rows(labels, frequency.astype(float)))
+    repeated.update(features[rows], made_rows(labels[rows], np.ones(len(rows))))
     np.testing.assert_allclose(weighted.weights_, repeated.weights_, rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(weighted.intercept_, repeated.intercept_, rtol=1e-7, atol=1e-9)
 
@@ -96,7 +101,7 @@ def test_update_leaves_its_input_alone(make, n_classes):
     before = np.copy(intercept)
     features = aggregator.features(R, IDENTITY)
     copies = features.copy(), labels.copy(), weights.copy()
-    aggregator.update(features, labels, weights, LOGISTIC)
+    aggregator.update(features, made_rows(labels, weights))
     for array, copy in zip((features, labels, weights, intercept), (*copies, before), strict=True):
         np.testing.assert_array_equal(array, copy)
 
@@ -118,7 +123,7 @@ def test_weight_gradient_is_the_numerical_one(make, n_classes, loss):
     in_w = [(at(w + step * e, b) - at(w - step * e, b)) / (2 * step) for e in np.eye(5)]
     in_b = [(at(w, b + step * e) - at(w, b - step * e)) / (2 * step) for e in np.eye(len(b))]
     at(w, b)
-    gradient = weight_gradient(aggregator, features, labels, weights, loss)
+    gradient = weight_gradient(aggregator, features, made_rows(labels, weights, loss))
     np.testing.assert_allclose(gradient[0], in_w, atol=1e-9)
     np.testing.assert_allclose(np.atleast_1d(gradient[1]), in_b, atol=1e-9)
 
@@ -129,13 +134,13 @@ def test_weight_gradient_is_the_published_formula():
     aggregator.weights_, aggregator.intercept_ = np.array([0.5, -1, 2, 0, 0.3]), 0.2
     p = expit(aggregator.weights_ @ R + 0.2)
     share = weights * (p - labels)
-    gradient = weight_gradient(aggregator, classifiers_last(R), labels, weights, LOGISTIC)
+    gradient = weight_gradient(aggregator, classifiers_last(R), made_rows(labels, weights))
     np.testing.assert_allclose(gradient[0], R @ share / weights.sum(), rtol=1e-12)
     assert gradient[1] == pytest.approx(share.sum() / weights.sum(), rel=1e-12)
     # the sources' focal rule: (1 − p_t) ** γ as one more instance weight
     focal = weights * np.where(labels == 1, 1 - p, p) ** 2
     rule = FocalLoss(2.0, gradient="reweighted")
-    gradient = weight_gradient(aggregator, classifiers_last(R), labels, weights, rule)
+    gradient = weight_gradient(aggregator, classifiers_last(R), made_rows(labels, weights, rule))
     np.testing.assert_allclose(gradient[0], R @ (focal * (p - labels)) / focal.sum(), rtol=1e-12)
 
 
@@ -144,8 +149,8 @@ def test_gradient_step(n_classes):
     R, labels, weights = made(n_classes)
     aggregator = started(lambda _: WeightedAggregator(0.25, "gradient"), n_classes)
     features = aggregator.features(R, IDENTITY)
-    in_w, in_b = weight_gradient(aggregator, features, labels, weights, LOGISTIC)
-    aggregator.update(features, labels, weights, LOGISTIC)
+    in_w, in_b = weight_gradient(aggregator, features, made_rows(labels, weights))
+    aggregator.update(features, made_rows(labels, weights))
     np.testing.assert_allclose(aggregator.weights_, 0.2 - 0.25 * in_w, rtol=1e-14)
     np.testing.assert_allclose(aggregator.intercept_, -0.25 * np.asarray(in_b), rtol=1e-14)
 
@@ -156,8 +161,8 @@ def test_weighted_solution_is_an_optimum_that_is_hardly_regularised(n_classes, s
     R, labels, weights = made(n_classes, seed=seed, turned=2)
     aggregator = started(AGGREGATORS["weighted, solved"], n_classes)
     features = aggregator.features(R, IDENTITY)
-    aggregator.update(features, labels, weights, LOGISTIC)
-    in_w, in_b = weight_gradient(aggregator, features, labels, weights, LOGISTIC)
+    aggregator.update(features, made_rows(labels, weights))
+    in_w, in_b = weight_gradient(aggregator, features, made_rows(labels, weights))
     # what is left are the pulls towards 0
     pull = (1 if n_classes == 2 else 2) * CLASS_PRIOR * np.asarray(aggregator.intercept_)
     np.testing.assert_allclose(-in_w * weights.sum(), WEAK_PRIOR * aggregator.weights_, atol=1e-4)
@@ -174,7 +179,7 @@ def test_log_pool_is_the_minimum_that_scipy_finds(n_classes, strength):
     R, labels, weights = made(n_classes, turned=2)
     aggregator = started(lambda k: LogPoolAggregator(k, strength), n_classes)
     features = aggregator.features(R, IDENTITY)
-    aggregator.update(features, labels, weights, LOGISTIC)
+    aggregator.update(features, made_rows(labels, weights))
     n_intercepts = 1 if n_classes == 2 else n_classes
     prior = CLASS_PRIOR if n_classes == 2 else 2 * CLASS_PRIOR
 
@@ -200,7 +205,7 @@ def test_nonnegative_weights_cannot_invert_a_ranking(n_classes, turned):
     R, labels, weights = made(n_classes, turned=turned)
     aggregator = started(AGGREGATORS["log pool, weak"], n_classes)
     features = aggregator.features(R, IDENTITY)
-    aggregator.update(features, labels, weights, LOGISTIC)
+    aggregator.update(features, made_rows(labels, weights))
     assert (aggregator.weights_ >= 0).all()
     np.testing.assert_allclose(aggregator.weights_[5 - turned :], 0, atol=1e-2)
 
@@ -210,11 +215,11 @@ def test_nonnegative_weights_cannot_invert_a_ranking(n_classes, turned):
 def test_log_pool_of_two_classes_as_multiclass_is_binary(make, loss):
     R, labels, weights = made(2)
     binary = started(make, 2)
-    binary.update(binary.features(R, IDENTITY), labels, weights, loss)
+    binary.update(binary.features(R, IDENTITY), made_rows(labels, weights, loss))
     pair = LogPoolAggregator(3, binary.strength)
     pair.start(5, np.zeros(2))
     features = pair.features(np.stack([1 - R, R], axis=2), IDENTITY)
-    pair.update(features, labels, weights, loss)
+    pair.update(features, made_rows(labels, weights, loss))
     np.testing.assert_allclose(pair.weights_, binary.weights_, atol=1e-6)
     half = binary.intercept_ / 2
     np.testing.assert_allclose(pair.intercept_, [-half, half], atol=1e-6)
@@ -231,7 +236,7 @@ def test_mean_is_the_average_of_the_probabilities(n_classes):
     aggregator.start(5, 3.0 if n_classes == 2 else np.arange(3.0))
     for Z, link in ((R, IDENTITY), (logit(R), LogitLink())):
         features = aggregator.features(Z, link)
-        aggregator.update(features, labels, weights, LOGISTIC)
+        aggregator.update(features, made_rows(labels, weights))
         average = R.mean(axis=0)
         expected = np.column_stack([1 - average, average]) if n_classes == 2 else average
         result = probabilities(aggregator.scores(features))
