@@ -1,7 +1,7 @@
 """Links between probabilities and the scale on which the ensemble matrix is factorised."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -12,12 +12,18 @@ DEFAULT_CLIP = 1e-3
 
 
 class Link(Protocol):
-    """A map from probabilities to linked values and back; NaN stays NaN."""
+    """A map from probabilities to linked values and back; NaN stays NaN.
 
-    def forward(self, R: np.ndarray) -> np.ndarray:
+    Both directions take NumPy arrays, or tensors with ``xp=torch``. `axis` is the axis of the
+    classes, for links that need it.
+    """
+
+    is_identity: ClassVar[bool]
+
+    def forward(self, R: Any, xp: Any = np, axis: int = -1) -> Any:
         """Return linked values, of the shape of `R`."""
 
-    def inverse(self, Z: np.ndarray) -> np.ndarray:
+    def inverse(self, Z: Any, xp: Any = np, axis: int = -1) -> Any:
         """Return probabilities, of the shape of `Z`."""
 
 
@@ -32,13 +38,15 @@ class IdentityLink:
     array([0.2, nan])
     """
 
-    def forward(self, R: np.ndarray) -> np.ndarray:
+    is_identity: ClassVar[bool] = True
+
+    def forward(self, R: Any, xp: Any = np, axis: int = -1) -> Any:
         """Return `R` unchanged."""
         return R
 
-    def inverse(self, Z: np.ndarray) -> np.ndarray:
+    def inverse(self, Z: Any, xp: Any = np, axis: int = -1) -> Any:
         """Return `Z` clipped to [0, 1], which a least-squares reconstruction can leave."""
-        return np.clip(Z, 0.0, 1.0)
+        return Z.clip(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -57,18 +65,23 @@ class LogitLink:
     array([ 0.   , -6.907])
     """
 
+    is_identity: ClassVar[bool] = False
     clip: float = DEFAULT_CLIP
 
-    def forward(self, R: np.ndarray) -> np.ndarray:
+    def forward(self, R: Any, xp: Any = np, axis: int = -1) -> Any:
         """Return the log-odds of `R`."""
+        if xp is not np:
+            clipped = R.clip(self.clip, 1 - self.clip)
+            return xp.log(clipped / (1 - clipped))
+        # one buffer for all steps: for large blocks, allocating costs as much as the logarithm
         clipped = np.maximum(R, self.clip)
         np.minimum(clipped, 1 - self.clip, out=clipped)
         odds = np.divide(clipped, 1 - clipped, out=clipped)
         return np.log(odds, out=odds)
 
-    def inverse(self, Z: np.ndarray) -> np.ndarray:
+    def inverse(self, Z: Any, xp: Any = np, axis: int = -1) -> Any:
         """Return the probabilities of the log-odds `Z`."""
-        return expit(Z)
+        return expit(Z) if xp is np else 1 / (1 + xp.exp(-Z))
 
 
 @dataclass(frozen=True)
@@ -96,16 +109,21 @@ class CenteredLogRatioLink:
     array([0.2, 0.3, 0.5])
     """
 
+    is_identity: ClassVar[bool] = False
     clip: float = DEFAULT_CLIP
 
-    def forward(self, R: np.ndarray) -> np.ndarray:
+    def forward(self, R: Any, xp: Any = np, axis: int = -1) -> Any:
         """Return the centred log-ratios of `R`."""
-        logs = np.log(np.maximum(R, self.clip))
-        return logs - logs.mean(axis=-1, keepdims=True)
+        raised = np.maximum(R, self.clip) if xp is np else R.clip(self.clip, 1.0)
+        logs = xp.log(raised)
+        return logs - logs.mean(axis=axis, keepdims=True)
 
-    def inverse(self, Z: np.ndarray) -> np.ndarray:
+    def inverse(self, Z: Any, xp: Any = np, axis: int = -1) -> Any:
         """Return the probabilities whose centred log-ratios are `Z`."""
-        return softmax(Z, axis=-1)
+        if xp is np:
+            return softmax(Z, axis=axis)
+        powers = xp.exp(Z - xp.amax(Z, axis, keepdims=True))
+        return powers / powers.sum(axis, keepdims=True)
 
 
 def make_link(name: LinkName, n_classes: int) -> Link:

@@ -53,6 +53,7 @@ TRUSTED_TYPES = (
     "cfe_stack.pools.log_pool.Pool",
     "cfe_stack.pools.selection.SelectedPool",
     "cfe_stack.stacking.stacking_classifier.CFEStackingClassifier",
+    "cfe_stack.trainers.aggregators.Gate",
     "cfe_stack.trainers.aggregators.GatedPoolAggregator",
     "cfe_stack.trainers.aggregators.LogPoolAggregator",
     "cfe_stack.trainers.aggregators.MeanAggregator",

@@ -5,8 +5,9 @@ that a score is always ``features @ weights_ + intercept_``. Mean, weighted and 
 differ in the scale of their features and in how their weights come about.
 """
 
-from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from cfe_stack.pools.gates import linear_gate
 from cfe_stack.pools.newton import NewtonPath, PoolProblem, intercept_prior
 
 Solver = Literal["gradient", "converged"]
+CLASS_AXIS = 1
+"""Axis of the classes in linked values (n, K, m)."""
 WEAK_PRIOR = 0.1
 """Strength that only keeps the weights finite where the classes are separable."""
 HELD_CELLS = 1 << 24
@@ -28,26 +31,22 @@ SOLVER_TOL = 1e-16
 """Expected decrease at which a solver stops; small, since a weak prior leaves flat directions."""
 
 
-class Aggregator(Protocol):
-    """The contract of an aggregator inside a trainer."""
+@dataclass
+class Gate:
+    """What makes the weights of a gated pool depend on the instance; arrays or tensors.
 
-    weights_: np.ndarray
-    intercept_: float | np.ndarray
+    Parameters
+    ----------
+    weights : array of shape (n_classifiers,)
+        Change of the weights per unit of the gate.
+    direction : array of shape (n_classifiers,) or (n_classes, n_classifiers)
+        Coefficients of the linked reconstruction in the gate, before its tanh.
+    offset : array of shape (1,)
+    """
 
-    def features(self, Z_hat: np.ndarray, link: Link) -> np.ndarray:
-        """Return features (n, m) or (n, K, m) of linked values (m, n) or (m, n, K)."""
-
-    def start(self, n_classifiers: int, intercept: float | np.ndarray) -> None:
-        """Set equal weights and the given intercept."""
-
-    def update(self, features: Any, rows: LabeledRows) -> None:
-        """Lower the weighted loss on labelled instances.
-
-        `features` are an array, or anything that gives one for a slice of rows.
-        """
-
-    def scores(self, features: np.ndarray) -> np.ndarray:
-        """Return raw scores (n,) or (n, K)."""
+    weights: Any
+    direction: Any
+    offset: Any
 
 
 def classifiers_last(values: np.ndarray) -> np.ndarray:
@@ -61,62 +60,92 @@ def held(features: Any) -> Any:
     return np.ascontiguousarray(features[:]) if small else features
 
 
-class MeanAggregator:
-    """The linear opinion pool: the plain average of the probabilities. It learns nothing."""
+class Aggregator:
+    """Base of the aggregators inside a trainer: equal weights at the start, and linear scores.
 
-    def __init__(self, n_classes: int) -> None:
-        self.link = make_link("logit", n_classes)
+    `features` and `combine` hold no state and take NumPy arrays, or tensors with ``xp=torch``: ALS
+    and joint descent evaluate the same formula.
+    """
 
-    def features(self, Z_hat: np.ndarray, link: Link) -> np.ndarray:
-        """Return probabilities."""
-        return classifiers_last(link.inverse(Z_hat))
-
-    def start(self, n_classifiers: int, intercept: float | np.ndarray) -> None:
-        """Set equal weights; an average has no intercept."""
-        self.weights_ = np.full(n_classifiers, 1 / n_classifiers)
-        self.intercept_: float | np.ndarray = np.zeros_like(intercept)
-
-    def update(self, features: Any, rows: LabeledRows) -> None:
-        """Do nothing."""
-
-    def scores(self, features: np.ndarray) -> np.ndarray:
-        """Return the log-odds (centred log-ratios) of the average."""
-        return self.link.forward(features @ self.weights_)
-
-
-class _Linear:
-    """Weights and an intercept on features: what starts and scores alike."""
+    learns: ClassVar[bool] = True
+    """Whether training moves it."""
+    nonnegative: ClassVar[bool] = False
+    """Whether its weights stay at least 0."""
 
     weights_: np.ndarray
     intercept_: float | np.ndarray
+    gate: Gate | None = None
 
     def start(self, n_classifiers: int, intercept: float | np.ndarray) -> None:
         """Set weights 1/m and the given intercept."""
         self.weights_ = np.full(n_classifiers, 1 / n_classifiers)
         self.intercept_ = intercept
 
-    def scores(self, features: np.ndarray) -> np.ndarray:
-        """Return w · features + b."""
-        return features @ self.weights_ + self.intercept_
+    def features(self, values: Any, link: Link, xp: Any = np, gate: Gate | None = None) -> Any:
+        """Return features of linked values (n, m) or (n, K, m), of the same shape."""
+        raise NotImplementedError
+
+    def combine(
+        self, features: Any, weights: Any, intercept: Any, xp: Any = np, gate: Gate | None = None
+    ) -> Any:
+        """Return raw scores (n,) or (n, K) of features: w · features + b."""
+        return features @ weights + intercept
+
+    def update(self, features: Any, rows: LabeledRows) -> None:
+        """Lower the weighted loss on labeled instances.
+
+        `features` are an array, or anything that gives one for a slice of rows.
+        """
+        raise NotImplementedError
+
+    def scores(self, features: Any) -> np.ndarray:
+        """Return the raw scores of features at the current weights."""
+        return self.combine(features, self.weights_, self.intercept_, gate=self.gate)
 
 
-class WeightedAggregator(_Linear):
-    """The sources' aggregator: a logistic unit on the reconstructed predictions.
+class MeanAggregator(Aggregator):
+    """The linear opinion pool: the plain average of the probabilities. It learns nothing."""
+
+    learns = False
+
+    def __init__(self, n_classes: int) -> None:
+        self.link = make_link("logit", n_classes)
+
+    def features(self, values: Any, link: Link, xp: Any = np, gate: Gate | None = None) -> Any:
+        """Return probabilities."""
+        return link.inverse(values, xp, CLASS_AXIS)
+
+    def start(self, n_classifiers: int, intercept: float | np.ndarray) -> None:
+        """Set equal weights; an average has no intercept."""
+        super().start(n_classifiers, np.zeros_like(intercept))
+
+    def update(self, features: Any, rows: LabeledRows) -> None:
+        """Do nothing."""
+
+    def combine(
+        self, features: Any, weights: Any, intercept: Any, xp: Any = np, gate: Gate | None = None
+    ) -> Any:
+        """Return the log-odds (centered log-ratios) of the average."""
+        return self.link.forward(features @ weights, xp)
+
+
+class WeightedAggregator(Aggregator):
+    """The published aggregator: a logistic unit on the reconstructed predictions.
 
     Parameters
     ----------
     lr : float
         Size of a gradient step.
     solver : {"gradient", "converged"}
-        One gradient step per sweep, as published, or the minimiser of the loss in every sweep.
+        One gradient step per sweep, as published, or the minimizer of the loss in every sweep.
     """
 
     def __init__(self, lr: float, solver: Solver) -> None:
         self.lr, self.solver = lr, solver
 
-    def features(self, Z_hat: np.ndarray, link: Link) -> np.ndarray:
+    def features(self, values: Any, link: Link, xp: Any = np, gate: Gate | None = None) -> Any:
         """Return the linked values themselves."""
-        return classifiers_last(Z_hat)
+        return values
 
     def update(self, features: Any, rows: LabeledRows) -> None:
         """Take one gradient step, or solve to convergence."""
@@ -130,10 +159,10 @@ class WeightedAggregator(_Linear):
         self.intercept_ = self.intercept_ - self.lr * step_b
 
 
-class LogPoolAggregator(_Linear):
+class LogPoolAggregator(Aggregator):
     """The weighted logarithmic opinion pool: log-odds with weights ≥ 0, shrunk to equal weights.
 
-    Non-negative weights exclude the collapse that the sources describe.
+    Non-negative weights exclude the published weight collapse.
 
     Parameters
     ----------
@@ -142,22 +171,24 @@ class LogPoolAggregator(_Linear):
         Strength of the shrinkage, in observations.
     """
 
+    nonnegative = True
+
     def __init__(self, n_classes: int, strength: float = POOL_PRIOR) -> None:
         self.link, self.strength = make_link("logit", n_classes), strength
 
-    def features(self, Z_hat: np.ndarray, link: Link) -> np.ndarray:
-        """Return log-odds (centred log-ratios)."""
-        return classifiers_last(self.link.forward(link.inverse(Z_hat)))
+    def features(self, values: Any, link: Link, xp: Any = np, gate: Gate | None = None) -> Any:
+        """Return log-odds (centered log-ratios)."""
+        return self.link.forward(link.inverse(values, xp, CLASS_AXIS), xp, CLASS_AXIS)
 
     def update(self, features: Any, rows: LabeledRows) -> None:
-        """Solve the penalised problem to convergence."""
+        """Solve the penalized problem to convergence."""
         center = np.full_like(self.weights_, 1 / len(self.weights_))
         self.weights_, self.intercept_ = solve_weights(
             self, features, rows, center, self.strength, nonnegative=True
         )
 
 
-class GatedPoolAggregator(_Linear):
+class GatedPoolAggregator(Aggregator):
     """A logarithmic opinion pool whose weights depend on the instance: w + φ(r̂) g.
 
     The gate φ is tanh of a linear function of the reconstruction, hence of the instance's factors,
@@ -165,25 +196,33 @@ class GatedPoolAggregator(_Linear):
 
     Parameters
     ----------
-    gate : ndarray of shape (n_classifiers,)
-        Change g of the weights per unit of φ.
-    direction : ndarray of shape (n_classifiers,) or (n_classes, n_classifiers)
-    offset : ndarray of shape (1,)
+    n_classes : int
+    gate : Gate, default=None
+        Where training has ended.
     """
 
-    def __init__(self, gate: np.ndarray, direction: np.ndarray, offset: np.ndarray) -> None:
-        self.gate_, self.direction, self.offset = gate, direction, offset
-        self.link = make_link("logit", 2 if direction.ndim == 1 else len(direction))
+    nonnegative = True
 
-    def features(self, Z_hat: np.ndarray, link: Link) -> np.ndarray:
-        """Return log-odds (centred log-ratios), and the same times the gate, side by side."""
-        phi = linear_gate(classifiers_last(Z_hat), self.direction, self.offset)
-        Z = classifiers_last(self.link.forward(link.inverse(Z_hat)))
-        return np.concatenate([Z, Z * phi.reshape((-1,) + (1,) * (Z.ndim - 1))], axis=-1)
+    def __init__(self, n_classes: int, gate: Gate | None = None) -> None:
+        self.link, self.gate = make_link("logit", n_classes), gate
 
-    def scores(self, features: np.ndarray) -> np.ndarray:
+    def features(
+        self, values: Any, link: Link, xp: Any = np, gate: Gate | None = None
+    ) -> tuple[Any, Any]:
+        """Return log-odds (centered log-ratios), and the gate values (n,)."""
+        opened = self.gate if gate is None else gate
+        assert opened is not None
+        phi = linear_gate(values, opened.direction, opened.offset, xp)
+        return self.link.forward(link.inverse(values, xp, CLASS_AXIS), xp, CLASS_AXIS), phi
+
+    def combine(
+        self, features: Any, weights: Any, intercept: Any, xp: Any = np, gate: Gate | None = None
+    ) -> Any:
         """Return (w + φ g) · z + b."""
-        return features @ np.concatenate([self.weights_, self.gate_]) + self.intercept_
+        assert gate is not None
+        Z, phi = features
+        changes = (phi[:, None] if Z.ndim == 3 else phi) * (Z @ gate.weights)
+        return Z @ weights + changes + intercept
 
     def update(self, features: Any, rows: LabeledRows) -> None:
         """Do nothing: the descent moves it."""
@@ -243,27 +282,43 @@ AGGREGATORS: dict[str, Callable[[int, float, Solver], Aggregator]] = {
     "weighted": lambda n_classes, lr, solver: WeightedAggregator(lr, solver),
     "log_pool": lambda n_classes, lr, solver: LogPoolAggregator(n_classes),
 }
+"""Aggregators that every trainer can train."""
+JOINT_AGGREGATORS: dict[str, Callable[[int, float, Solver], Aggregator]] = {
+    **AGGREGATORS,
+    "gated_pool": lambda n_classes, lr, solver: GatedPoolAggregator(n_classes),
+}
+"""Aggregators of joint descent."""
 
 
-def make_aggregator(name: str, n_classes: int, lr: float, solver: Solver) -> Aggregator:
+def make_aggregator(
+    name: str,
+    n_classes: int,
+    lr: float = 0.0,
+    solver: Solver = "gradient",
+    *,
+    known: Mapping[str, Callable[[int, float, Solver], Aggregator]] = AGGREGATORS,
+) -> Aggregator:
     """Return the aggregator called `name`.
 
     Parameters
     ----------
-    name : {"mean", "weighted", "log_pool"}
+    name : str
+        A key of `known`.
     n_classes : int
-    lr : float
+    lr : float, default=0.0
         Size of a gradient step of the weighted aggregator.
-    solver : {"gradient", "converged"}
+    solver : {"gradient", "converged"}, default="gradient"
         How the weighted aggregator is trained.
+    known : mapping, default=AGGREGATORS
+        What there is to choose from.
 
     Raises
     ------
     ValueError
         If a name is unknown.
     """
-    if not isinstance(name, str) or name not in AGGREGATORS:
-        raise ValueError(f"aggregator_type must be one of {sorted(AGGREGATORS)}, got {name!r}.")
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"aggregator_type must be one of {sorted(known)}, got {name!r}.")
     if str(solver) not in ("gradient", "converged"):
         raise ValueError(f"aggregator_solver must be 'gradient' or 'converged', got {solver!r}.")
-    return AGGREGATORS[name](n_classes, lr, solver)
+    return known[name](n_classes, lr, solver)

@@ -23,7 +23,7 @@ from cfe_stack.losses.schedules import Schedule
 from cfe_stack.runtime.parameter_checks import check_flag, check_integer, check_real, check_seed
 from cfe_stack.runtime.persistence import Stamped
 from cfe_stack.runtime.warning_location import users_line
-from cfe_stack.trainers.aggregators import Aggregator, MeanAggregator
+from cfe_stack.trainers.aggregators import Aggregator
 from cfe_stack.trainers.collapse import collapse_symptom, plain_average
 from cfe_stack.trainers.history import TrainingHistory
 from cfe_stack.trainers.labelled_features import LabelledFeatures
@@ -291,7 +291,7 @@ class BaseTrainer(Stamped, BaseEstimator):
         `trained_here` says that factors and aggregator were trained on label-free predictions.
         """
         known, model = supervision.rows, self.factor_model_
-        if isinstance(self._aggregator, MeanAggregator) or not known.size:
+        if not self._aggregator.learns or not known.size:
             return
         block = data.block_of(known[:: -(-len(known) // MOST_RANKED)])
         Y = model.solve(model.linked(block.R), model.weights(block, use_labels=False))

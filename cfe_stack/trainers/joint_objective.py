@@ -10,9 +10,10 @@ from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.factor_model.factor_model import FactorModel
 from cfe_stack.losses import objective
 from cfe_stack.losses.focal_loss import FocalLoss
-from cfe_stack.losses.link import DEFAULT_CLIP, IdentityLink, Link
+from cfe_stack.losses.link import Link
 from cfe_stack.losses.raw_scores import margins
-from cfe_stack.pools.gates import Gates, linear_gate
+from cfe_stack.pools.gates import Gates
+from cfe_stack.trainers.aggregators import Aggregator, Gate
 from cfe_stack.trainers.supervision import Supervision
 
 MOST_GATED = 5000
@@ -102,36 +103,22 @@ class JointArrays:
         return type(self)(*(function(getattr(self, field.name)) for field in fields(self)))
 
 
-@dataclass
-class Gate:
-    """What makes the weights depend on the instance; arrays or tensors.
-
-    Parameters
-    ----------
-    weights : array of shape (n_classifiers,)
-    direction : array of shape (n_classifiers,) or (n_classes, n_classifiers)
-    offset : array of shape (1,)
-    """
-
-    weights: Any
-    direction: Any
-    offset: Any
-
-    @classmethod
-    def start(cls, data: EnsembleData, model: FactorModel) -> Self:
-        """Return a gate that opens along the first factor and changes no weight yet."""
-        n, m = data.n_instances, data.n_classifiers
-        block = data.block_of(slice(None, None, -(-n // MOST_GATED)))
-        Y = model.solve(model.linked(block.R), model.weights(block, use_labels=False))
-        frequencies = block.sample_weight + np.finfo(float).tiny
-        first = Gates.fit(model.factors, Y, np.empty((len(frequencies), 0)), frequencies)
-        loadings = np.linalg.lstsq(model.factors, first.direction, rcond=None)[0]
-        slopes = loadings / model.scale
-        offset = -(slopes @ model.shift + loadings @ model.bias + first.center)
-        # torch's L-BFGS takes no parameter that is a transposed view
-        rows = np.ascontiguousarray(slopes.reshape(m, -1).T)
-        direction = (rows[0] if len(rows) == 1 else rows) / first.scale
-        return cls(np.zeros(m), direction, np.array([offset / first.scale]))
+def initial_gate(data: EnsembleData, model: FactorModel) -> Gate:
+    """Return a gate that opens along the first factor and changes no weight yet."""
+    n, m = data.n_instances, data.n_classifiers
+    block = data.block_of(slice(None, None, -(-n // MOST_GATED)))
+    Y = model.solve(model.linked(block.R), model.weights(block, use_labels=False))
+    # rows of weight zero must not make the weighted moments singular
+    frequencies = block.sample_weight + np.finfo(float).tiny
+    first = Gates.fit(model.factors, Y, np.empty((len(frequencies), 0)), frequencies)
+    # the factor as a function of the reconstruction: X loadings = direction, in least squares
+    loadings = np.linalg.lstsq(model.factors, first.direction, rcond=None)[0]
+    slopes = loadings / model.scale
+    offset = -(slopes @ model.shift + loadings @ model.bias + first.center)
+    # torch's L-BFGS takes no parameter that is a transposed view
+    rows = np.ascontiguousarray(slopes.reshape(m, -1).T)
+    direction = (rows[0] if len(rows) == 1 else rows) / first.scale
+    return Gate(np.zeros(m), direction, np.array([offset / first.scale]))
 
 
 @dataclass
@@ -161,7 +148,8 @@ class JointObjective:
     Parameters
     ----------
     link : Link
-    aggregator_type : {"weighted", "mean", "log_pool", "gated_pool"}
+    aggregator : Aggregator
+        Its formula is used; the weights are among the parameters.
     lambda_reg : float
     scale, shift : array of shape (n_rows, 1)
         Standardisation of the rows.
@@ -174,7 +162,7 @@ class JointObjective:
     """
 
     link: Link
-    aggregator_type: str
+    aggregator: Aggregator
     lambda_reg: float
     scale: Any
     shift: Any
@@ -217,18 +205,16 @@ class JointObjective:
         if here == 0:
             return reconstruction, 0 * reconstruction
         values = linked_values(Z_hat, len(part.C), self.scale, self.shift)
-        scores = joint_scores(
-            self.aggregator_type,
-            self.link,
-            values,
-            parameters.w,
-            parameters.b,
-            xp,
-            parameters.gate,
-        )
+        scores = self.scores(values, parameters, xp)
         margin = margins(scores, part.labels, xp)
         supervised = objective.supervised_loss(loss, margin, omega, xp)
         return reconstruction, supervised * (share * here / self.omega_sum)
+
+    def scores(self, values: Any, parameters: JointParameters, xp: Any = np) -> Any:
+        """Return the aggregator's raw scores of linked values (n, m) or (n, K, m)."""
+        features = self.aggregator.features(values, self.link, xp, parameters.gate)
+        intercept = parameters.b[0] if values.ndim == 2 else parameters.b
+        return self.aggregator.combine(features, parameters.w, intercept, xp, parameters.gate)
 
 
 def linked_values(Z_hat: Any, n_classifiers: int, scale: Any, shift: Any) -> Any:
@@ -246,68 +232,8 @@ def linked_values(Z_hat: Any, n_classifiers: int, scale: Any, shift: Any) -> Any
     return values.reshape(n_classifiers, -1, values.shape[1]).swapaxes(0, 2)
 
 
-def joint_scores(
-    kind: str,
-    link: Link,
-    values: Any,
-    weights: Any,
-    intercept: Any,
-    xp: Any,
-    gate: Gate | None = None,
-) -> Any:
-    """Return raw scores (n,) or (n, K), as :mod:`cfe_stack.trainers.aggregators` does.
-
-    Parameters
-    ----------
-    kind : {"weighted", "mean", "log_pool", "gated_pool"}
-    link : Link
-    values : ndarray or torch.Tensor of shape (n, m) or (n, K, m)
-        Linked values.
-    weights, intercept : ndarray or torch.Tensor of shape (m,) and (1,) or (K,)
-    xp : module
-        The array library: ``numpy`` or ``torch``.
-    gate : Gate, default=None
-        Of the gated pool.
-    """
-    if kind == "weighted":
-        return _with_intercept(values @ weights, intercept)
-    proba = _probabilities(values, link, xp)
-    several = values.ndim == 3
-    if kind == "mean":
-        return _log_odds(proba @ weights, several, xp)
-    Z = _log_odds(proba, several, xp)
-    scores = Z @ weights
-    if gate is not None:
-        phi = linear_gate(values, gate.direction, gate.offset, xp)
-        scores = scores + (phi[:, None] if several else phi) * (Z @ gate.weights)
-    return _with_intercept(scores, intercept)
-
-
-def _with_intercept(scores: Any, intercept: Any) -> Any:
-    return scores + (intercept[0] if scores.ndim == 1 else intercept)
-
-
-def _probabilities(values: Any, link: Link, xp: Any) -> Any:
-    """Return the probabilities of linked values, with the classes on axis 1 if there are many."""
-    if isinstance(link, IdentityLink):
-        return values.clip(0.0, 1.0)
-    if values.ndim == 2:
-        return 1 / (1 + xp.exp(-values))
-    powers = xp.exp(values - xp.amax(values, 1)[:, None])
-    return powers / powers.sum(1)[:, None]
-
-
-def _log_odds(proba: Any, several: bool, xp: Any) -> Any:
-    """Return the log-odds, or the centred log-ratios over axis 1, of probabilities."""
-    if several:
-        logs = xp.log(proba.clip(DEFAULT_CLIP, 1.0))
-        return logs - logs.mean(1)[:, None]
-    clipped = proba.clip(DEFAULT_CLIP, 1 - DEFAULT_CLIP)
-    return xp.log(clipped / (1 - clipped))
-
-
 @dataclass(frozen=True, eq=False)
-class Found:
+class DescentResult:
     """Where a descent ended, as NumPy arrays.
 
     Parameters

@@ -11,7 +11,7 @@ from cfe_stack.losses import objective
 from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.losses.raw_scores import margins
 from cfe_stack.pools.design import row_slices
-from cfe_stack.trainers.aggregators import Aggregator
+from cfe_stack.trainers.aggregators import Aggregator, classifiers_last
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class LabelledFeatures:
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         values = self.model.reconstruct(self.Y[:, rows].astype(np.float64))
-        return self.aggregator.features(values, self.model.link)
+        return self.aggregator.features(classifiers_last(values), self.model.link)
 
     def scores(self) -> np.ndarray:
         """Return the aggregator's raw scores (n_labelled,) or (n_labelled, n_classes)."""

@@ -22,11 +22,11 @@ from cfe_stack.runtime.parameter_checks import check_flag, check_integer, check_
 from cfe_stack.runtime.progress import progress_bar
 from cfe_stack.runtime.rollback import unchanged_if_cut_short
 from cfe_stack.runtime.warning_location import users_line
-from cfe_stack.trainers.aggregators import Aggregator, GatedPoolAggregator, make_aggregator
+from cfe_stack.trainers.aggregators import JOINT_AGGREGATORS, Aggregator, make_aggregator
 from cfe_stack.trainers.base import BaseTrainer
 from cfe_stack.trainers.history import TrainingHistory
 from cfe_stack.trainers.initial_factors import start_model
-from cfe_stack.trainers.joint_objective import Found, Plateau
+from cfe_stack.trainers.joint_objective import DescentResult, Plateau
 from cfe_stack.trainers.supervision import Supervision
 
 logger = logging.getLogger(__name__)
@@ -269,7 +269,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
                 stacklevel=2,
             )
         self.factor_model_ = model.with_factors(found.factors, found.bias)
-        self._aggregator = self._at_rest(found, data)
+        self._aggregator = self._fitted_aggregator(found, data)
         # an absent instance has moved nothing, nor has it been moved
         absent = data.frequencies == 0
         if absent.any():
@@ -282,34 +282,28 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         self._warn_if_collapsed(data, supervision, self.instance_factors == "projected")
         return self
 
-    def _at_rest(self, found: Found, data: EnsembleData) -> Aggregator:
-        """Return the aggregator where the descent ended."""
-        aggregator: Aggregator
-        if found.gate is None:
-            aggregator = make_aggregator(self.aggregator_type, data.n_classes, 0.0, "gradient")
-        else:
-            gate = found.gate
-            aggregator = GatedPoolAggregator(gate.weights, gate.direction, gate.offset)
+    def _fitted_aggregator(self, found: DescentResult, data: EnsembleData) -> Aggregator:
+        """Return the aggregator at the point where the descent ended."""
+        aggregator = make_aggregator(self.aggregator_type, data.n_classes, known=JOINT_AGGREGATORS)
         b = found.intercept
         aggregator.start(data.n_classifiers, float(b[0]) if data.n_classes == 2 else b)
-        if self.aggregator_type != "mean":
-            aggregator.weights_ = found.weights
+        if aggregator.learns:
+            aggregator.weights_, aggregator.gate = found.weights, found.gate
         return aggregator
 
     @property
     def gate_(self) -> np.ndarray:
         """Change of the weights per unit of the gate (n_classifiers,); of the gated pool only."""
         check_is_fitted(self, "factor_model_")
-        if not isinstance(self._aggregator, GatedPoolAggregator):
+        if self._aggregator.gate is None:
             raise AttributeError("Only aggregator_type='gated_pool' has a gate.")
-        return self._aggregator.gate_
+        return self._aggregator.gate.weights
 
     def check_parameters(self) -> None:
         """Raise ValueError where a parameter is out of range."""
         super().check_parameters()
         import_extra("torch", extra="torch")
-        if str(self.aggregator_type) != "gated_pool":
-            make_aggregator(self.aggregator_type, 2, 0.0, "gradient")
+        make_aggregator(self.aggregator_type, 2, known=JOINT_AGGREGATORS)
         make_confidence(self.confidence, adaptive_shares=self.adaptive_shares)
         Adaptive(self.adaptive_shares)
         if self.confidence == "label_aware":

@@ -19,14 +19,15 @@ from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.factor_model.factor_model import FactorModel
 from cfe_stack.losses import objective
 from cfe_stack.losses.focal_loss import FocalLoss
+from cfe_stack.trainers.aggregators import JOINT_AGGREGATORS, Gate, make_aggregator
 from cfe_stack.trainers.initial_factors import spectral_factors
 from cfe_stack.trainers.joint_objective import (
-    Found,
-    Gate,
+    DescentResult,
     JointArrays,
     JointObjective,
     JointParameters,
     Plateau,
+    initial_gate,
     shuffled_batches,
 )
 from cfe_stack.trainers.newton_polish import LocalModel, newton_end
@@ -39,7 +40,6 @@ FEW_CELLS = 200_000
 """Below this many cells a second thread costs more than it brings."""
 KEPT_CELLS = 1 << 24
 """Larger matrices are read batch by batch, in every epoch, where `batch_size` is given."""
-NONNEGATIVE = ("log_pool", "gated_pool")
 LBFGS_STEPS = 20
 RATES = {"adam": 0.01, "adamw": 0.01, "sgd": 0.1, "lbfgs": 1.0}
 
@@ -85,7 +85,7 @@ class _Descent:
     @property
     def weights(self) -> torch.Tensor:
         """Weights of the aggregator; as squares, where they may not be negative."""
-        return self.w**2 if self.trainer.aggregator_type in NONNEGATIVE else self.w
+        return self.w**2 if self.objective.aggregator.nonnegative else self.w
 
     def instance_factors(self, batch: _Batch) -> torch.Tensor:
         """Return the instance factors (d, n) of a batch."""
@@ -187,7 +187,7 @@ def _threads(n_cells: int) -> Iterator[None]:
 
 def descend(
     trainer: Any, model: FactorModel, data: EnsembleData, supervision: Supervision, plateau: Plateau
-) -> Found:
+) -> DescentResult:
     """Minimise the objective.
 
     Parameters
@@ -212,13 +212,13 @@ def descend(
         for batch in state.batches:
             Y[:, batch.rows] = array(state.instance_factors(state.loaded(batch)))
         gate = state.gate
-        return Found(
-            array(state.X),
-            array(state.bias)[:, 0],
-            array(state.weights),
-            array(state.b),
-            Y,
-            gate and Gate(array(gate.weights), array(gate.direction), array(gate.offset)),
+        return DescentResult(
+            factors=array(state.X),
+            bias=array(state.bias)[:, 0],
+            weights=array(state.weights),
+            intercept=array(state.b),
+            Y=Y,
+            gate=gate and Gate(array(gate.weights), array(gate.direction), array(gate.offset)),
         )
 
 
@@ -249,31 +249,33 @@ def _start(
             part = replace(part, C=part.C[:, :1])
         return part.map(tensor)
 
-    kind = trainer.aggregator_type
+    aggregator = make_aggregator(trainer.aggregator_type, data.n_classes, known=JOINT_AGGREGATORS)
     weights = np.full(data.n_classifiers, 1 / data.n_classifiers)
     intercept = np.atleast_1d(supervision.intercept(data.n_classes, trainer.init_prior))
-    gate = Gate.start(data, model) if kind == "gated_pool" else None
+    gate = initial_gate(data, model) if trainer.aggregator_type == "gated_pool" else None
+    # weights that may not be negative are squares of what the optimizer moves
+    moved = np.sqrt(weights) if aggregator.nonnegative else weights
     state = _Descent(
-        trainer,
-        model,
-        JointObjective(
-            model.link,
-            kind,
-            float(trainer.lambda_reg),
-            tensor(model.scale[:, None]),
-            tensor(model.shift[:, None]),
-            sum(float(b.observed.sum(axis=0) @ b.sample_weight) for b in data.blocks()),
-            float(supervision.weights.sum()),
+        trainer=trainer,
+        model=model,
+        objective=JointObjective(
+            link=model.link,
+            aggregator=aggregator,
+            lambda_reg=float(trainer.lambda_reg),
+            scale=tensor(model.scale[:, None]),
+            shift=tensor(model.shift[:, None]),
+            n_cells=sum(float(b.observed.sum(axis=0) @ b.sample_weight) for b in data.blocks()),
+            omega_sum=float(supervision.weights.sum()),
         ),
-        tensor(factors).requires_grad_(),
-        tensor(model.bias[:, None]).requires_grad_(trainer.standardize),
-        tensor(np.sqrt(weights) if kind in NONNEGATIVE else weights).requires_grad_(kind != "mean"),
-        tensor(intercept.astype(float)).requires_grad_(kind != "mean"),
-        gate and Gate(*(tensor(getattr(gate, f.name)).requires_grad_() for f in fields(gate))),
-        read,
-        [],
-        data.n_instances,
-        generator,
+        X=tensor(factors).requires_grad_(),
+        bias=tensor(model.bias[:, None]).requires_grad_(trainer.standardize),
+        w=tensor(moved).requires_grad_(aggregator.learns),
+        b=tensor(intercept.astype(float)).requires_grad_(aggregator.learns),
+        gate=gate and Gate(*(tensor(getattr(gate, f.name)).requires_grad_() for f in fields(gate))),
+        read=read,
+        batches=[],
+        n_instances=data.n_instances,
+        generator=generator,
     )
     _divide(trainer, state, keep=data.R.size <= KEPT_CELLS)
     return state

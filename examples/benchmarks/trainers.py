@@ -44,6 +44,7 @@ from cfe_stack import (
 from cfe_stack.datasets import make_ensemble
 from cfe_stack.losses import objective
 from cfe_stack.metrics import log_loss, roc_auc
+from cfe_stack.trainers.aggregators import WeightedAggregator
 from cfe_stack.trainers.joint_objective import JointArrays, JointObjective, JointParameters
 from cfe_stack.trainers.supervision import Supervision
 
@@ -223,7 +224,12 @@ def descended(trainer, data: EnsembleData) -> float:
     columns = [torch.as_tensor(values[:, None]) for values in (model.scale, model.shift)]
     n_cells = sum(block.n_cells for block in data.blocks())
     goal = JointObjective(
-        model.link, "weighted", model.lambda_reg, *columns, n_cells, supervision.weights.sum()
+        model.link,
+        WeightedAggregator(lr=0.0, solver="gradient"),
+        model.lambda_reg,
+        *columns,
+        n_cells,
+        supervision.weights.sum(),
     )
     weights, intercept = trainer.weights_, np.atleast_1d(trainer.intercept_)
     start = [model.factors, model.bias[:, None], weights, intercept, trainer.instance_factors_]

@@ -10,13 +10,16 @@ from cfe_stack.datasets import make_ensemble
 from cfe_stack.losses.focal_loss import FocalLoss
 from cfe_stack.losses.link import make_link
 from cfe_stack.losses.raw_scores import margin_directions, margins
-from cfe_stack.trainers.aggregators import GatedPoolAggregator, make_aggregator
-from cfe_stack.trainers.joint_objective import (
+from cfe_stack.trainers.aggregators import (
     Gate,
+    GatedPoolAggregator,
+    classifiers_last,
+    make_aggregator,
+)
+from cfe_stack.trainers.joint_objective import (
     JointArrays,
     JointObjective,
     JointParameters,
-    joint_scores,
     linked_values,
 )
 from cfe_stack.trainers.supervision import Supervision
@@ -83,11 +86,12 @@ def test_scores_agree_with_the_aggregators(kind, n_classes, link):
     b = np.zeros(1) if n_classes == 2 else np.arange(3.0)
     aggregator = make_aggregator(kind, n_classes, 0.0, "gradient")
     aggregator.start(4, float(b[0]) if n_classes == 2 else b)
-    expected = aggregator.scores(aggregator.features(Z, made_link))
+    expected = aggregator.scores(aggregator.features(classifiers_last(Z), made_link))
     for xp, array in ((np, np.asarray), (torch, torch.tensor)):
         values = linked_values(array(rows), 4, array(np.ones((1, 1))), array(np.zeros((1, 1))))
         w = array(np.full(4, 0.25))
-        scores = joint_scores(kind, made_link, values, w, array(b), xp)
+        features = aggregator.features(values, made_link, xp)
+        scores = aggregator.combine(features, w, array(b)[0] if n_classes == 2 else array(b), xp)
         np.testing.assert_allclose(np.asarray(scores), expected, rtol=1e-12, atol=1e-12)
 
 
@@ -101,14 +105,16 @@ def test_scores_agree_with_the_gated_aggregator(n_classes, link):
     direction = rng.normal(size=4 if n_classes == 2 else (3, 4))
     gate, offset, b = rng.normal(size=4), rng.normal(size=1), np.array([0.3, -0.1, 0.2])
     b = b[:1] if n_classes == 2 else b
-    aggregator = GatedPoolAggregator(gate, direction, offset)
+    aggregator = GatedPoolAggregator(n_classes, Gate(gate, direction, offset))
     aggregator.start(4, float(b[0]) if n_classes == 2 else b)
-    expected = aggregator.scores(aggregator.features(Z, made_link))
+    expected = aggregator.scores(aggregator.features(classifiers_last(Z), made_link))
     for xp, array in ((np, np.asarray), (torch, torch.tensor)):
         values = linked_values(array(rows), 4, array(np.ones((1, 1))), array(np.zeros((1, 1))))
         opened = Gate(array(gate), array(direction), array(offset))
         w = array(np.full(4, 0.25))
-        scores = joint_scores("gated_pool", made_link, values, w, array(b), xp, opened)
+        features = aggregator.features(values, made_link, xp, opened)
+        intercept = array(b)[0] if n_classes == 2 else array(b)
+        scores = aggregator.combine(features, w, intercept, xp, opened)
         np.testing.assert_allclose(np.asarray(scores), expected, rtol=1e-12, atol=1e-12)
 
 
@@ -140,7 +146,13 @@ def test_the_objective_agrees_in_whole_and_in_parts(kind, n_classes, gamma):
             array(part[:, None]) for part in (model.factor_model_.scale, model.factor_model_.shift)
         )
         objective = JointObjective(
-            model.factor_model_.link, kind, 0.1, scale, shift, 100.0, float(arrays.omega.sum())
+            model.factor_model_.link,
+            make_aggregator(kind, n_classes),
+            0.1,
+            scale,
+            shift,
+            100.0,
+            float(arrays.omega.sum()),
         )
         shared = JointParameters(*(array(part) for part in parameters))
         values.append(objective.parts(arrays.map(array), shared, array(Y), loss, xp=xp))

@@ -58,7 +58,7 @@ def test_start_has_equal_weights_and_one_score_per_instance_and_class(make, n_cl
     aggregator = started(make, n_classes)
     np.testing.assert_array_equal(aggregator.weights_, 0.2)
     np.testing.assert_array_equal(aggregator.intercept_, np.zeros(1 if n_classes == 2 else 3)[()])
-    features = aggregator.features(R, IDENTITY)
+    features = aggregator.features(classifiers_last(R), IDENTITY)
     assert features.shape == ((150, 5) if n_classes == 2 else (150, 3, 5))
     assert aggregator.scores(features).shape == ((150,) if n_classes == 2 else (150, 3))
 
@@ -68,7 +68,7 @@ def test_start_has_equal_weights_and_one_score_per_instance_and_class(make, n_cl
 def test_update_lowers_the_loss(make, n_classes):
     R, labels, weights = made(n_classes)
     aggregator = started(make, n_classes)
-    features = aggregator.features(R, IDENTITY)
+    features = aggregator.features(classifiers_last(R), IDENTITY)
     losses = []
     for _ in range(5):
         losses.append(loss_of(aggregator, features, labels, weights))
@@ -85,7 +85,7 @@ def test_weights_are_frequencies(make, n_classes):
     frequency = np.random.default_rng(1).integers(0, 4, size=150)
     rows = np.repeat(np.arange(150), frequency)
     weighted, repeated = started(make, n_classes), started(make, n_classes)
-    features = weighted.features(R, IDENTITY)
+    features = weighted.features(classifiers_last(R), IDENTITY)
     weighted.update(features, made_rows(labels, frequency.astype(float)))
     repeated.update(features[rows], made_rows(labels[rows], np.ones(len(rows))))
     np.testing.assert_allclose(weighted.weights_, repeated.weights_, rtol=1e-7, atol=1e-9)
@@ -99,7 +99,7 @@ def test_update_leaves_its_input_alone(make, n_classes):
     aggregator = started(make, n_classes)
     intercept = aggregator.intercept_
     before = np.copy(intercept)
-    features = aggregator.features(R, IDENTITY)
+    features = aggregator.features(classifiers_last(R), IDENTITY)
     copies = features.copy(), labels.copy(), weights.copy()
     aggregator.update(features, made_rows(labels, weights))
     for array, copy in zip((features, labels, weights, intercept), (*copies, before), strict=True):
@@ -112,7 +112,7 @@ def test_update_leaves_its_input_alone(make, n_classes):
 def test_weight_gradient_is_the_numerical_one(make, n_classes, loss):
     R, labels, weights = made(n_classes)
     aggregator, step = started(make, n_classes), 1e-5
-    features = aggregator.features(R, IDENTITY)
+    features = aggregator.features(classifiers_last(R), IDENTITY)
     rng = np.random.default_rng(2)
     w, b = rng.normal(size=5), rng.normal(size=1 if n_classes == 2 else 3)
 
@@ -148,7 +148,7 @@ def test_weight_gradient_is_the_published_formula():
 def test_gradient_step(n_classes):
     R, labels, weights = made(n_classes)
     aggregator = started(lambda _: WeightedAggregator(0.25, "gradient"), n_classes)
-    features = aggregator.features(R, IDENTITY)
+    features = aggregator.features(classifiers_last(R), IDENTITY)
     in_w, in_b = weight_gradient(aggregator, features, made_rows(labels, weights))
     aggregator.update(features, made_rows(labels, weights))
     np.testing.assert_allclose(aggregator.weights_, 0.2 - 0.25 * in_w, rtol=1e-14)
@@ -160,7 +160,7 @@ def test_gradient_step(n_classes):
 def test_weighted_solution_is_an_optimum_that_is_hardly_regularised(n_classes, seed):
     R, labels, weights = made(n_classes, seed=seed, turned=2)
     aggregator = started(AGGREGATORS["weighted, solved"], n_classes)
-    features = aggregator.features(R, IDENTITY)
+    features = aggregator.features(classifiers_last(R), IDENTITY)
     aggregator.update(features, made_rows(labels, weights))
     in_w, in_b = weight_gradient(aggregator, features, made_rows(labels, weights))
     # what is left are the pulls towards 0
@@ -178,7 +178,7 @@ def test_weighted_solution_is_an_optimum_that_is_hardly_regularised(n_classes, s
 def test_log_pool_is_the_minimum_that_scipy_finds(n_classes, strength):
     R, labels, weights = made(n_classes, turned=2)
     aggregator = started(lambda k: LogPoolAggregator(k, strength), n_classes)
-    features = aggregator.features(R, IDENTITY)
+    features = aggregator.features(classifiers_last(R), IDENTITY)
     aggregator.update(features, made_rows(labels, weights))
     n_intercepts = 1 if n_classes == 2 else n_classes
     prior = CLASS_PRIOR if n_classes == 2 else 2 * CLASS_PRIOR
@@ -204,7 +204,7 @@ def test_log_pool_is_the_minimum_that_scipy_finds(n_classes, strength):
 def test_nonnegative_weights_cannot_invert_a_ranking(n_classes, turned):
     R, labels, weights = made(n_classes, turned=turned)
     aggregator = started(AGGREGATORS["log pool, weak"], n_classes)
-    features = aggregator.features(R, IDENTITY)
+    features = aggregator.features(classifiers_last(R), IDENTITY)
     aggregator.update(features, made_rows(labels, weights))
     assert (aggregator.weights_ >= 0).all()
     np.testing.assert_allclose(aggregator.weights_[5 - turned :], 0, atol=1e-2)
@@ -215,15 +215,15 @@ def test_nonnegative_weights_cannot_invert_a_ranking(n_classes, turned):
 def test_log_pool_of_two_classes_as_multiclass_is_binary(make, loss):
     R, labels, weights = made(2)
     binary = started(make, 2)
-    binary.update(binary.features(R, IDENTITY), made_rows(labels, weights, loss))
+    binary.update(binary.features(classifiers_last(R), IDENTITY), made_rows(labels, weights, loss))
     pair = LogPoolAggregator(3, binary.strength)
     pair.start(5, np.zeros(2))
-    features = pair.features(np.stack([1 - R, R], axis=2), IDENTITY)
+    features = pair.features(classifiers_last(np.stack([1 - R, R], axis=2)), IDENTITY)
     pair.update(features, made_rows(labels, weights, loss))
     np.testing.assert_allclose(pair.weights_, binary.weights_, atol=1e-6)
     half = binary.intercept_ / 2
     np.testing.assert_allclose(pair.intercept_, [-half, half], atol=1e-6)
-    scores = binary.scores(binary.features(R, IDENTITY))
+    scores = binary.scores(binary.features(classifiers_last(R), IDENTITY))
     np.testing.assert_allclose(
         probabilities(pair.scores(features)), probabilities(scores), atol=1e-6
     )
@@ -235,7 +235,7 @@ def test_mean_is_the_average_of_the_probabilities(n_classes):
     aggregator = MeanAggregator(n_classes)
     aggregator.start(5, 3.0 if n_classes == 2 else np.arange(3.0))
     for Z, link in ((R, IDENTITY), (logit(R), LogitLink())):
-        features = aggregator.features(Z, link)
+        features = aggregator.features(classifiers_last(Z), link)
         aggregator.update(features, made_rows(labels, weights))
         average = R.mean(axis=0)
         expected = np.column_stack([1 - average, average]) if n_classes == 2 else average
@@ -248,8 +248,12 @@ def test_log_pool_features_are_log_odds_whatever_the_link(n_classes):
     R = made(n_classes)[0]
     pool = LogPoolAggregator(n_classes)
     linked = pool.link.forward(R)
-    np.testing.assert_allclose(pool.features(linked, pool.link), classifiers_last(linked))
-    np.testing.assert_allclose(pool.features(R, IDENTITY), classifiers_last(linked))
+    np.testing.assert_allclose(
+        pool.features(classifiers_last(linked), pool.link), classifiers_last(linked)
+    )
+    np.testing.assert_allclose(
+        pool.features(classifiers_last(R), IDENTITY), classifiers_last(linked)
+    )
 
 
 def test_many_features_are_not_held(monkeypatch):

@@ -14,7 +14,7 @@ from cfe_stack import CFEnsembleClassifier, CFEnsemblePyTorchTrainer, EnsembleDa
 from cfe_stack.datasets import make_ensemble
 from cfe_stack.losses.schedules import LinearSchedule
 from cfe_stack.pools.gates import Gates, linear_gate
-from cfe_stack.trainers.joint_objective import Gate, Plateau, shuffled_batches
+from cfe_stack.trainers.joint_objective import Plateau, initial_gate, shuffled_batches
 
 torch = pytest.importorskip("torch")
 # most descents are cut off early here, which may leave a ranking worse than the plain average's
@@ -179,7 +179,7 @@ def test_the_gate_starts_at_the_first_factor_and_then_moves(n_classes):
     settings = {"aggregator_type": "gated_pool", "link": "logit", "standardize": True}
     model = trainer(dtype="float64", **settings).fit(data)
     assert np.abs(model.gate_).max() > 1e-3
-    start = Gate.start(data, model.factor_model_)
+    start = initial_gate(data, model.factor_model_)
     Z_hat = np.moveaxis(model.factor_model_.reconstruct(model.instance_factors_), 0, -1)
     phi = linear_gate(Z_hat, start.direction, start.offset)
     first = Gates.fit(
