@@ -30,7 +30,7 @@ from cfe_stack.runtime.parameter_checks import check_flag, check_real, check_see
 from cfe_stack.runtime.persistence import Stamped
 from cfe_stack.runtime.rollback import unchanged_if_cut_short
 from cfe_stack.trainers.base import EMPTY_ROWS, BaseTrainer
-from cfe_stack.trainers.factory import HANDED_ON, make_trainer
+from cfe_stack.trainers.factory import make_trainer
 
 OPTIONAL = frozenset("gate_ calibration_ cv_scores_ cv_logits_ transductive_proba_".split())
 
@@ -295,8 +295,7 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
     def _make_trainer(self, n_classes: int) -> BaseTrainer:
         if isinstance(self.trainer, BaseTrainer):
             return clone(self.trainer)
-        handed_on = {name: getattr(self, name) for name in HANDED_ON}
-        return make_trainer(self.trainer, n_classes, **handed_on)
+        return make_trainer(self.trainer, n_classes, self)
 
     def _fit_reader(self, P: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> None:
         """Find out what the columns are."""

@@ -5,7 +5,6 @@ import numpy as np
 from cfe_stack.data.blocks import observed
 from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.factor_model.factor_model import FactorModel
-from cfe_stack.losses.link import IdentityLink
 
 CLOSE_SHARE = 1e-6
 """Squared distances below this share of the squared lengths are computed without cancellation."""
@@ -96,6 +95,6 @@ def classifier_distances(model: FactorModel, data: EnsembleData) -> np.ndarray:
 
 def unit(model: FactorModel) -> str:
     """Return the unit of linked predictions, for axis labels."""
-    if isinstance(model.link, IdentityLink):
+    if model.link.is_identity:
         return "probability"
     return "log-odds, standardised" if (model.scale != 1).any() else "log-odds"

@@ -14,7 +14,7 @@ from cfe_stack.displays.canvas import SERIES, SHADES, Display, axes_for
 from cfe_stack.displays.factor_axes import instance_plane
 from cfe_stack.displays.reading import Reading, read
 from cfe_stack.factor_model.confidence import agreement, true_class_probability
-from cfe_stack.trainers.factory import make_trainer
+from cfe_stack.trainers.als import CFEnsembleTrainer
 
 SHADED_BY = {
     "label": "",
@@ -112,11 +112,21 @@ class InstanceMapDisplay(Display):
         -------
         InstanceMapDisplay
         """
-        trainer = make_trainer(
-            "als", data.n_classes, latent_dim=latent_dim, rho=1.0, lambda_reg=1.0, link="logit",
-            confidence="uniform", class_weight=None, focal_gamma=0.0, focal_delta=None,
-            focal_alpha=None, max_iter=200, tol=1e-4, random_state=None,
-        )  # fmt: skip
+        trainer = CFEnsembleTrainer(
+            latent_dim=latent_dim,
+            rho=1.0,
+            lambda_reg=1.0,
+            max_iter=200,
+            link="logit",
+            standardize=True,
+            init="spectral",
+            confidence="uniform",
+            use_label_aware_confidence=False,
+            aggregator_type="mean",
+            use_class_weights=False,
+            class_weight=None,
+            random_state=0,
+        )
         return cls._of(read(trainer.fit(data), data))
 
     @classmethod

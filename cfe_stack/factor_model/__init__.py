@@ -1,12 +1,12 @@
 """Classifier and instance factors: normal equations, confidences and the label-free fold-in."""
 
 from cfe_stack.factor_model.confidence import (
-    Adaptive,
-    Calibration,
-    Certainty,
+    AdaptiveConfidence,
+    CalibrationConfidence,
+    CertaintyConfidence,
     Confidence,
-    LabelAware,
-    Uniform,
+    LabelAwareConfidence,
+    UniformConfidence,
     agreement,
     certainty,
     make_confidence,
@@ -17,13 +17,13 @@ from cfe_stack.factor_model.factor_model import (
 )
 
 __all__ = [
-    "Adaptive",
-    "Calibration",
-    "Certainty",
+    "AdaptiveConfidence",
+    "CalibrationConfidence",
+    "CertaintyConfidence",
     "Confidence",
     "FactorModel",
-    "LabelAware",
-    "Uniform",
+    "LabelAwareConfidence",
+    "UniformConfidence",
     "agreement",
     "certainty",
     "make_confidence",

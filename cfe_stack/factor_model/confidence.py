@@ -82,7 +82,7 @@ class Confidence:
 
 
 @dataclass(frozen=True)
-class Uniform(Confidence):
+class UniformConfidence(Confidence):
     """Weight 1 for every observed cell."""
 
     is_uniform: ClassVar[bool] = True
@@ -93,7 +93,7 @@ class Uniform(Confidence):
 
 
 @dataclass(frozen=True)
-class Certainty(Confidence):
+class CertaintyConfidence(Confidence):
     """The distance of the prediction from the uniform one, for two classes abs(r − ½)."""
 
     def base(self, R: np.ndarray) -> np.ndarray:
@@ -115,7 +115,7 @@ def _brier_sums(block: Block) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Calibration(Confidence):
+class CalibrationConfidence(Confidence):
     """1 − Brier score of the classifier on labelled instances, at least `floor`.
 
     For K classes the Brier score is ½ Σ_k (r_k − [t = k])², which for two classes is (r − t)².
@@ -134,12 +134,14 @@ class Calibration(Confidence):
     def base(self, R: np.ndarray) -> np.ndarray:
         """Return the weight of every classifier along its row."""
         if self.classifier_weights is None:
-            raise RuntimeError("Calibration.fit must run before its weights are asked for.")
+            raise RuntimeError(
+                "CalibrationConfidence.fit must run before its weights are asked for."
+            )
         return np.broadcast_to(self.classifier_weights[:, None], R.shape[:2])
 
 
 @dataclass(frozen=True)
-class Adaptive(Confidence):
+class AdaptiveConfidence(Confidence):
     """A mixture of certainty, calibration and agreement of the classifiers on the instance.
 
     Parameters
@@ -149,7 +151,7 @@ class Adaptive(Confidence):
     """
 
     shares: tuple[float, float, float] = (0.5, 0.3, 0.2)
-    calibration: Calibration = Calibration()
+    calibration: CalibrationConfidence = CalibrationConfidence()
 
     def __post_init__(self) -> None:
         if (
@@ -173,7 +175,7 @@ class Adaptive(Confidence):
 
 
 @dataclass(frozen=True)
-class LabelAware(Confidence):
+class LabelAwareConfidence(Confidence):
     """Raise the base confidence of cells that agree with the label: c · (1 + α s).
 
     s is the probability given to the true class. Cells of unlabelled instances keep the base, and
@@ -187,7 +189,7 @@ class LabelAware(Confidence):
         Strength, at least 0.
     """
 
-    strategy: Confidence = Certainty()
+    strategy: Confidence = CertaintyConfidence()
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
@@ -215,11 +217,11 @@ class LabelAware(Confidence):
 
 
 STRATEGIES: dict[str, Callable[[tuple[float, float, float]], Confidence]] = {
-    "uniform": lambda shares: Uniform(),
-    "certainty": lambda shares: Certainty(),
-    "label_aware": lambda shares: Certainty(),
-    "calibration": lambda shares: Calibration(),
-    "adaptive": lambda shares: Adaptive(shares),
+    "uniform": lambda shares: UniformConfidence(),
+    "certainty": lambda shares: CertaintyConfidence(),
+    "label_aware": lambda shares: CertaintyConfidence(),
+    "calibration": lambda shares: CalibrationConfidence(),
+    "adaptive": lambda shares: AdaptiveConfidence(shares),
 }
 
 
@@ -257,5 +259,5 @@ def make_confidence(
         raise ValueError(f"confidence must be one of {sorted(STRATEGIES)}, got {name!r}.")
     strategy = STRATEGIES[name](adaptive_shares)
     if label_aware or name == "label_aware":
-        return LabelAware(strategy, label_aware_alpha)
+        return LabelAwareConfidence(strategy, label_aware_alpha)
     return strategy

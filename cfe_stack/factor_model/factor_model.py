@@ -50,6 +50,16 @@ class FactorModel:
         """Return a copy with other classifier factors."""
         return replace(self, factors=factors, bias=bias)
 
+    def with_solution(self, solved: np.ndarray) -> Self:
+        """Return a copy with solved classifier factors, whose last row is a bias if there is one.
+
+        Parameters
+        ----------
+        solved : ndarray of shape (latent_dim, n_rows) or (latent_dim + 1, n_rows)
+        """
+        d = len(self.factors)
+        return self.with_factors(solved[:d], solved[d] if len(solved) > d else self.bias)
+
     def standardised(self, data: EnsembleData) -> Self:
         """Return a copy whose rows have mean 0 and variance 1 over the observed cells of `data`."""
         total, squares, count = sum(data.map(self._moments), start=np.zeros((3, len(self.shift))))

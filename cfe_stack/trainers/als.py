@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -9,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from cfe_stack.data.ensemble_data import EnsembleData
-from cfe_stack.factor_model.confidence import Adaptive, ConfidenceName, make_confidence
+from cfe_stack.factor_model.confidence import AdaptiveConfidence, ConfidenceName, make_confidence
 from cfe_stack.factor_model.factor_model import FactorModel
 from cfe_stack.factor_model.normal_equations import ClassifierEquations
 from cfe_stack.factor_model.passes import Passes, check_engine
@@ -27,7 +28,7 @@ from cfe_stack.trainers.base import BaseTrainer
 from cfe_stack.trainers.history import TrainingHistory
 from cfe_stack.trainers.initial_factors import spectral_factors, start_model
 from cfe_stack.trainers.labelled_features import LabelledFeatures
-from cfe_stack.trainers.majorization import MajorizedAggregator, Majorizer, check_majorizable
+from cfe_stack.trainers.majorization import MajorizedAggregator, check_majorizable, run_majorized
 from cfe_stack.trainers.supervision import Supervision
 from cfe_stack.trainers.sweep import StartFactors, Sweep, SweepStep, keeps_factors, passed_over
 
@@ -252,51 +253,34 @@ class CFEnsembleTrainer(BaseTrainer):
         self._aggregator, self.history_ = aggregator, TrainingHistory()
         for name in KEPT & vars(self).keys():
             delattr(self, name)
-        majorize = self.supervision == "majorize"
-        keep = keeps_factors(self.store_instance_factors, self.latent_dim, data, majorize)
-        Y: Any = None
-        if keep or majorize:
-            Y = np.full((self.latent_dim, data.n_instances), np.nan, dtype=data.R.dtype)
+        run = run_majorized if self.supervision == "majorize" else run_plain
         with Passes(self.n_jobs) as passes:
-            model, equations = self._start(data, passes)
-            majorizer = None
-            if majorize:
-                majorizer = Majorizer.of(self, data, supervision, aggregator)
-            sweeps = range(self.max_iter)
-            for sweep in progress_bar(sweeps, self.max_iter, "ALS", self.progress, "sweep"):
-                # the first sweep has no scores yet for a parabola to touch
-                if majorizer is None or sweep == 0:
-                    solved = equations.solve(self.lambda_reg)
-                else:
-                    solved = majorizer.solve_classifiers(model, equations, Y)
-                bias = solved[-1] if self.standardize else model.bias
-                model = model.with_factors(solved[: self.latent_dim], bias)
-                if majorizer is not None:
-                    moves = sweep >= self.freeze_aggregator_iters
-                    majorizer.settle(model, data, passes, Y, moves=moves)
-                step = SweepStep(model, self.standardize, Y, solved=majorizer is not None)
-                passed = passed_over(data, passes, step)
-                equations = passed.equations
-                self._record(sweep, model, passed, supervision)
-                moving = sweep > self.freeze_aggregator_iters or not len(supervision.rows)
-                if moving and 0 < self.tol and self.history_.relative_change() < self.tol:
-                    break
-            else:
-                self._warn_not_converged()
+            model, Y = run(self, data, supervision, passes)
         self.n_iter_ = len(self.history_)
         self.factor_model_ = model
-        if keep:
+        if Y is not None and keeps_factors(self.store_instance_factors, self.latent_dim, data):
             self.instance_factors_ = Y
             self.transductive_proba_ = probabilities(self._scores(Y, predicted))
         self._warn_if_collapsed(data, supervision, False)
         return self
+
+    def sweeps(self, supervision: Supervision) -> Iterator[int]:
+        """Yield sweep numbers until the objective has converged; warn if it has not."""
+        numbers = range(self.max_iter)
+        for sweep in progress_bar(numbers, self.max_iter, "ALS", self.progress, "sweep"):
+            yield sweep
+            # an aggregator that has just been freed is given one sweep to change the objective
+            moving = sweep > self.freeze_aggregator_iters or not len(supervision.rows)
+            if moving and 0 < self.tol and self.history_.relative_change() < self.tol:
+                return
+        self._warn_not_converged()
 
     def check_parameters(self) -> None:
         """Raise ValueError where a parameter is out of range."""
         super().check_parameters()
         make_aggregator(self.aggregator_type, 2, self.aggregator_lr, self.aggregator_solver)
         make_confidence(self.confidence, label_aware_alpha=self.label_aware_alpha, label_aware=True)
-        Adaptive(self.adaptive_shares)
+        AdaptiveConfidence(self.adaptive_shares)
         if str(self.init) not in ("random", "spectral"):
             raise ValueError(f"init must be 'random' or 'spectral', got {self.init!r}.")
         if str(self.supervision) not in ("confidence", "majorize"):
@@ -331,8 +315,8 @@ class CFEnsembleTrainer(BaseTrainer):
             self.aggregator_type, data.n_classes, self.aggregator_lr, self.aggregator_solver
         )
 
-    def _start(self, data: EnsembleData, passes: Passes) -> tuple[FactorModel, ClassifierEquations]:
-        """Return a model, and the equations of the instance factors to start from."""
+    def start(self, data: EnsembleData, passes: Passes) -> tuple[FactorModel, ClassifierEquations]:
+        """Return a model without factors, and the classifiers' equations of the initial ones."""
         strategy = make_confidence(
             self.confidence,
             label_aware=self._label_aware,
@@ -350,7 +334,7 @@ class CFEnsembleTrainer(BaseTrainer):
             start = StartFactors(random, self.latent_dim, data)
         return model, passed_over(data, passes, SweepStep(model, self.standardize), start).equations
 
-    def _record(
+    def record(
         self, sweep: int, model: FactorModel, passed: Sweep, supervision: Supervision
     ) -> None:
         """Move the aggregator, and log the objective at the point reached."""
@@ -390,3 +374,31 @@ class CFEnsembleTrainer(BaseTrainer):
             ConvergenceWarning,
             stacklevel=users_line(),
         )
+
+
+def run_plain(
+    trainer: CFEnsembleTrainer, data: EnsembleData, supervision: Supervision, passes: Passes
+) -> tuple[FactorModel, np.ndarray | None]:
+    """Alternate between classifiers and instances, with the aggregator beside them.
+
+    A sweep is one pass over the data: every block solves its instance factors and adds what they
+    contribute to the classifiers' normal equations, which the next sweep starts by solving.
+
+    Returns
+    -------
+    model : FactorModel
+        With the classifier factors of the last sweep.
+    Y : ndarray of shape (latent_dim, n_instances) or None
+        Instance factors, if they are kept.
+    """
+    Y = None
+    if keeps_factors(trainer.store_instance_factors, trainer.latent_dim, data):
+        Y = np.full((trainer.latent_dim, data.n_instances), np.nan, dtype=data.R.dtype)
+    model, equations = trainer.start(data, passes)
+    for sweep in trainer.sweeps(supervision):
+        # x_u = (Y C_u Yᵀ + λI)⁻¹ Y C_u z_u, with a last factor that is 1 for the bias
+        model = model.with_solution(equations.solve(trainer.lambda_reg))
+        passed = passed_over(data, passes, SweepStep(model, trainer.standardize, Y))
+        equations = passed.equations
+        trainer.record(sweep, model, passed, supervision)
+    return model, Y

@@ -39,6 +39,7 @@ from cfe_stack.trainers.aggregators import WeightedAggregator
 from cfe_stack.trainers.base import BaseTrainer
 from cfe_stack.trainers.elimination import LabelledSystems, as_scores, each_times
 from cfe_stack.trainers.supervision import Supervision
+from cfe_stack.trainers.sweep import SweepStep, keeps_factors, passed_over
 
 LOGISTIC = FocalLoss()
 SMALLEST_SCORE = 1e-6
@@ -157,12 +158,12 @@ class Majorizer:
             omega[supervision.rows] = share * supervision.weights / supervision.weights.sum()
         labels = np.maximum(data.labels, 0)
         return cls(
-            aggregator,
-            labels,
-            omega,
-            data.frequencies,
-            supervision.loss_at(0.0),
-            bool(trainer.standardize),
+            aggregator=aggregator,
+            labels=labels,
+            omega=omega,
+            frequencies=data.frequencies,
+            loss=supervision.loss_at(0.0),
+            learns_bias=bool(trainer.standardize),
         )
 
     def _row_weights(self, model: FactorModel) -> np.ndarray:
@@ -246,12 +247,12 @@ class Majorizer:
             pairs = zip(inverses, counted, strict=True)
             inverses = [np.concatenate([np.broadcast_to(*pair) for pair in pairs])]
         systems = LabelledSystems(
-            np.concatenate([np.empty((d, 0)), *(own for own, _, _ in parts)], axis=1),
-            inverses[0] if inverses else np.eye(d)[None],
-            self.labels[known],
-            self.omega[known],
-            self.frequencies[known],
-            self.loss,
+            fold_ins=np.concatenate([np.empty((d, 0)), *(own for own, _, _ in parts)], axis=1),
+            inverses=inverses[0] if inverses else np.eye(d)[None],
+            labels=self.labels[known],
+            omega=self.omega[known],
+            frequencies=self.frequencies[known],
+            loss=self.loss,
         )
         return systems, sum(energy for _, _, energy in parts)
 
@@ -308,3 +309,34 @@ class Majorizer:
             pull = L @ np.linalg.solve(np.eye(len(T)) + T, gap)
             solved[:, :, k] += w * (inverses @ pull).T
         return solved.reshape(d, -1)
+
+
+def run_majorized(
+    trainer: Any, data: EnsembleData, supervision: Supervision, passes: Passes
+) -> tuple[FactorModel, np.ndarray]:
+    """Descend on the full objective: classifiers first, then instances with the aggregator.
+
+    Returns
+    -------
+    model : FactorModel
+        With the classifier factors of the last sweep.
+    Y : ndarray of shape (latent_dim, n_instances)
+        Instance factors, which the supervised row needs in every sweep.
+    """
+    keeps_factors(trainer.store_instance_factors, trainer.latent_dim, data, majorize=True)
+    Y = np.full((trainer.latent_dim, data.n_instances), np.nan, dtype=data.R.dtype)
+    model, equations = trainer.start(data, passes)
+    majorizer = Majorizer.of(trainer, data, supervision, trainer._aggregator)
+    for sweep in trainer.sweeps(supervision):
+        # the first sweep has no scores yet for a parabola to touch
+        solved = (
+            equations.solve(trainer.lambda_reg)
+            if sweep == 0
+            else majorizer.solve_classifiers(model, equations, Y)
+        )
+        model = model.with_solution(solved)
+        majorizer.settle(model, data, passes, Y, moves=sweep >= trainer.freeze_aggregator_iters)
+        passed = passed_over(data, passes, SweepStep(model, trainer.standardize, Y, solved=True))
+        equations = passed.equations
+        trainer.record(sweep, model, passed, supervision)
+    return model, Y

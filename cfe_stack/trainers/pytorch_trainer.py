@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from cfe_stack.data.ensemble_data import EnsembleData
-from cfe_stack.factor_model.confidence import Adaptive, ConfidenceName, make_confidence
+from cfe_stack.factor_model.confidence import AdaptiveConfidence, ConfidenceName, make_confidence
 from cfe_stack.losses import objective
 from cfe_stack.losses.class_weight import ClassWeight
 from cfe_stack.losses.focal_loss import FocalLoss
@@ -305,7 +305,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         import_extra("torch", extra="torch")
         make_aggregator(self.aggregator_type, 2, known=JOINT_AGGREGATORS)
         make_confidence(self.confidence, adaptive_shares=self.adaptive_shares)
-        Adaptive(self.adaptive_shares)
+        AdaptiveConfidence(self.adaptive_shares)
         if self.confidence == "label_aware":
             raise ValueError(
                 "confidence='label_aware' is for the ALS trainer; joint descent brings the labels "

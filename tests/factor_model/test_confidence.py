@@ -5,11 +5,11 @@ from implementations import CONFIDENCES
 from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.factor_model.confidence import (
     STRATEGIES,
-    Adaptive,
-    Calibration,
-    Certainty,
-    LabelAware,
-    Uniform,
+    AdaptiveConfidence,
+    CalibrationConfidence,
+    CertaintyConfidence,
+    LabelAwareConfidence,
+    UniformConfidence,
     agreement,
     certainty,
     make_confidence,
@@ -38,14 +38,14 @@ def data(request):
 @pytest.mark.parametrize(
     ("strategy", "expected"),
     [
-        (Uniform(), [[1, 1, 0], [1, 1, 1]]),
-        (Certainty(), [[0.4, 0.3, 0], [0.1, 0, 0.2]]),
+        (UniformConfidence(), [[1, 1, 0], [1, 1, 1]]),
+        (CertaintyConfidence(), [[0.4, 0.3, 0], [0.1, 0, 0.2]]),
         # Brier scores (0.01 + 0.04) / 2 and (0.16 + 0.25) / 2
-        (Calibration(), [[0.975, 0.975, 0], [0.795, 0.795, 0.795]]),
-        (Calibration(floor=0.8), [[0.975, 0.975, 0], [0.8, 0.8, 0.8]]),
+        (CalibrationConfidence(), [[0.975, 0.975, 0], [0.795, 0.795, 0.795]]),
+        (CalibrationConfidence(floor=0.8), [[0.975, 0.975, 0], [0.8, 0.8, 0.8]]),
         # spreads 0.15, 0.15, 0 of at most 0.5: agreement 0.7, 0.7, 1
-        (Adaptive(), [[0.6325, 0.5825, 0], [0.4285, 0.3785, 0.5385]]),
-        (Adaptive((0, 0, 1)), [[0.7, 0.7, 0], [0.7, 0.7, 1]]),
+        (AdaptiveConfidence(), [[0.6325, 0.5825, 0], [0.4285, 0.3785, 0.5385]]),
+        (AdaptiveConfidence((0, 0, 1)), [[0.7, 0.7, 0], [0.7, 0.7, 1]]),
     ],
 )
 def test_binary_formulas(strategy, expected):
@@ -56,10 +56,13 @@ def test_binary_formulas(strategy, expected):
 @pytest.mark.parametrize(
     ("strategy", "expected"),
     [
-        (LabelAware(), [[0.4 * 1.9, 0.3 * 1.8, 0], [0.1 * 1.6, 0, 0.2]]),
-        (LabelAware(Uniform(), 2.0), [[2.8, 2.6, 0], [2.2, 2.0, 1]]),
-        (LabelAware(alpha=0.0), [[0.4, 0.3, 0], [0.1, 0, 0.2]]),
-        (LabelAware(Calibration()), [[0.975 * 1.9, 0.975 * 1.8, 0], [1.272, 1.1925, 0.795]]),
+        (LabelAwareConfidence(), [[0.4 * 1.9, 0.3 * 1.8, 0], [0.1 * 1.6, 0, 0.2]]),
+        (LabelAwareConfidence(UniformConfidence(), 2.0), [[2.8, 2.6, 0], [2.2, 2.0, 1]]),
+        (LabelAwareConfidence(alpha=0.0), [[0.4, 0.3, 0], [0.1, 0, 0.2]]),
+        (
+            LabelAwareConfidence(CalibrationConfidence()),
+            [[0.975 * 1.9, 0.975 * 1.8, 0], [1.272, 1.1925, 0.795]],
+        ),
     ],
 )
 def test_binary_label_aware_formula(strategy, expected):
@@ -77,12 +80,12 @@ SPREAD = np.sqrt((11**2 + 4**2 + 7**2) / 60**2 / (2 / 3))
 @pytest.mark.parametrize(
     ("strategy", "expected"),
     [
-        (Uniform(), [[1, 1], [1, 0]]),
-        (Certainty(), [[DISTANCE, 0.5], [0, 0]]),
-        (LabelAware(), [[DISTANCE * 1.2, 0.5 * 2], [0, 0]]),
-        (LabelAware(Uniform()), [[1.2, 2], [4 / 3, 0]]),
-        (Calibration(), [[1 - BRIER / 2] * 2, [1 - 0.5 * (2 / 9 + 4 / 9), 0]]),
-        (Adaptive((0, 0, 1)), [[1 - SPREAD, 1], [1 - SPREAD, 0]]),
+        (UniformConfidence(), [[1, 1], [1, 0]]),
+        (CertaintyConfidence(), [[DISTANCE, 0.5], [0, 0]]),
+        (LabelAwareConfidence(), [[DISTANCE * 1.2, 0.5 * 2], [0, 0]]),
+        (LabelAwareConfidence(UniformConfidence()), [[1.2, 2], [4 / 3, 0]]),
+        (CalibrationConfidence(), [[1 - BRIER / 2] * 2, [1 - 0.5 * (2 / 9 + 4 / 9), 0]]),
+        (AdaptiveConfidence((0, 0, 1)), [[1 - SPREAD, 1], [1 - SPREAD, 0]]),
     ],
 )
 def test_multiclass_formulas(strategy, expected):
@@ -140,7 +143,7 @@ def test_prediction_never_asks_for_labels_and_training_only_where_they_are_known
     known = data.labels >= 0
     trained = fitted.training_weights(data.R, data.labels)
     np.testing.assert_array_equal(trained[:, ~known], free[:, ~known])
-    uses_labels = isinstance(strategy, LabelAware)
+    uses_labels = isinstance(strategy, LabelAwareConfidence)
     assert (trained[:, known] != free[:, known]).any() == uses_labels
     shuffled = np.random.default_rng(0).permutation(data.labels)
     fitted.training_weights(data.R, shuffled)
@@ -186,7 +189,7 @@ def test_fit_returns_a_copy_and_sample_weights_are_frequencies(strategy, data):
         weighted.prediction_weights(data.R), repeated.prediction_weights(data.R), rtol=1e-13
     )
     if "calibration" in repr(strategy).lower():
-        with pytest.raises(RuntimeError, match=r"Calibration.fit must run before"):
+        with pytest.raises(RuntimeError, match=r"CalibrationConfidence.fit must run before"):
             strategy.prediction_weights(data.R)
 
 
@@ -207,16 +210,16 @@ def test_a_cell_without_confidence_counts_no_more_than_a_missing_one(strategy, d
 @pytest.mark.parametrize("floor", [0.1, 0.3])
 def test_calibration_floor(floor):
     R = np.array([[1.0, 1.0, 0.5], [nan, nan, 0.5], [0.0, 0.0, 0.5]])
-    fitted = Calibration(floor).fit(EnsembleData(R, [0, 0, -1]))
+    fitted = CalibrationConfidence(floor).fit(EnsembleData(R, [0, 0, -1]))
     np.testing.assert_allclose(fitted.classifier_weights, [floor, floor, 1.0])
-    unlabelled = Calibration(floor).fit(EnsembleData(R))
+    unlabelled = CalibrationConfidence(floor).fit(EnsembleData(R))
     np.testing.assert_allclose(unlabelled.classifier_weights, floor)
 
 
 @pytest.mark.parametrize("shares", [(1, 0, 0), (0, 1, 0), (0.25, 0.25, 0.5)])
 def test_adaptive_is_the_mixture_of_its_shares(shares, data):
-    fitted = Adaptive(shares).fit(data)
-    parts = [certainty(data.R), Calibration().fit(data).base(data.R), agreement(data.R)]
+    fitted = AdaptiveConfidence(shares).fit(data)
+    parts = [certainty(data.R), CalibrationConfidence().fit(data).base(data.R), agreement(data.R)]
     mixture = sum(share * part for share, part in zip(shares, parts, strict=True))
     np.testing.assert_allclose(fitted.prediction_weights(data.R), np.nan_to_num(mixture), rtol=1e-9)
 
@@ -224,13 +227,17 @@ def test_adaptive_is_the_mixture_of_its_shares(shares, data):
 @pytest.mark.parametrize(
     ("name", "options", "strategy"),
     [
-        ("uniform", {}, Uniform()),
-        ("certainty", {}, Certainty()),
-        ("label_aware", {}, LabelAware(Certainty(), 1.0)),
-        ("label_aware", {"label_aware_alpha": 2.0}, LabelAware(Certainty(), 2.0)),
-        ("uniform", {"label_aware": True}, LabelAware(Uniform(), 1.0)),
-        ("calibration", {}, Calibration()),
-        ("adaptive", {"adaptive_shares": (1.0, 0.0, 0.0)}, Adaptive((1.0, 0.0, 0.0))),
+        ("uniform", {}, UniformConfidence()),
+        ("certainty", {}, CertaintyConfidence()),
+        ("label_aware", {}, LabelAwareConfidence(CertaintyConfidence(), 1.0)),
+        (
+            "label_aware",
+            {"label_aware_alpha": 2.0},
+            LabelAwareConfidence(CertaintyConfidence(), 2.0),
+        ),
+        ("uniform", {"label_aware": True}, LabelAwareConfidence(UniformConfidence(), 1.0)),
+        ("calibration", {}, CalibrationConfidence()),
+        ("adaptive", {"adaptive_shares": (1.0, 0.0, 0.0)}, AdaptiveConfidence((1.0, 0.0, 0.0))),
     ],
 )
 def test_make_confidence(name, options, strategy):

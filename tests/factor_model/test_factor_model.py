@@ -5,11 +5,15 @@ from implementations import CONFIDENCES
 from cfe_stack import EnsembleData
 from cfe_stack.data import ensemble_data
 from cfe_stack.datasets import make_ensemble
-from cfe_stack.factor_model.confidence import Certainty, LabelAware, Uniform
+from cfe_stack.factor_model.confidence import (
+    CertaintyConfidence,
+    LabelAwareConfidence,
+    UniformConfidence,
+)
 from cfe_stack.factor_model.factor_model import FactorModel
 from cfe_stack.losses.link import IdentityLink, make_link
 
-LABEL_AWARE = LabelAware(Certainty())
+LABEL_AWARE = LabelAwareConfidence(CertaintyConfidence())
 SETTINGS = {
     "identity": (2, "identity", False),
     "logit, standardised": (2, "logit", True),
@@ -53,7 +57,7 @@ def test_fold_in_is_the_ridge_regression_on_the_observed_cells(setting):
     data = ensemble(n_classes)
     model = model_of(data, link, standardize)
     Z = (rows_of(data, link) - model.shift[:, None]) / model.scale[:, None] - model.bias[:, None]
-    C = np.repeat(Certainty().prediction_weights(data.R), len(Z) // 6, axis=0)
+    C = np.repeat(CertaintyConfidence().prediction_weights(data.R), len(Z) // 6, axis=0)
     X, Y = model.factors, model.fold_in(data)
     assert Y.shape == (3, 50)
     # y minimises Σ c (z − x · y)² + λ ‖y‖², so the gradient vanishes
@@ -78,14 +82,14 @@ def test_fold_in_is_label_free_and_looks_at_one_instance_alone(strategy, setting
 @every_setting
 def test_confidence_of_the_data_multiplies_the_strategy(setting):
     data = ensemble(setting[0], missing_rate=0.0)
-    model = model_of(data, *setting[1:], strategy=Uniform())
+    model = model_of(data, *setting[1:], strategy=UniformConfidence())
     drop = np.random.default_rng(0).random((6, 50)) < 0.3
     holed = data.R.copy()
     holed[drop] = np.nan
     excluded = model.fold_in(EnsembleData(data.R, C=np.where(drop, 0.0, 1.0)))
     np.testing.assert_allclose(excluded, model.fold_in(EnsembleData(holed)), rtol=1e-10, atol=1e-12)
-    certain = model.fold_in(EnsembleData(data.R, C=Certainty().base(data.R)))
-    expected = model_of(data, *setting[1:], strategy=Certainty()).fold_in(data)
+    certain = model.fold_in(EnsembleData(data.R, C=CertaintyConfidence().base(data.R)))
+    expected = model_of(data, *setting[1:], strategy=CertaintyConfidence()).fold_in(data)
     np.testing.assert_allclose(certain, expected, rtol=1e-10, atol=1e-12)
 
 

@@ -4,11 +4,11 @@ from functools import partial
 
 from cfe_stack import CFEnsembleTrainer
 from cfe_stack.factor_model.confidence import (
-    Adaptive,
-    Calibration,
-    Certainty,
-    LabelAware,
-    Uniform,
+    AdaptiveConfidence,
+    CalibrationConfidence,
+    CertaintyConfidence,
+    LabelAwareConfidence,
+    UniformConfidence,
 )
 from cfe_stack.losses.focal_loss import FocalLoss
 from cfe_stack.losses.link import CenteredLogRatioLink, IdentityLink, LogitLink
@@ -32,15 +32,15 @@ LINKS = {
 }
 
 CONFIDENCES = {
-    "uniform": Uniform(),
-    "certainty": Certainty(),
-    "calibration": Calibration(),
-    "calibration, floor": Calibration(floor=0.9),
-    "adaptive": Adaptive(),
-    "adaptive, shares": Adaptive((0.2, 0.2, 0.6)),
-    "label-aware certainty": LabelAware(),
-    "label-aware uniform": LabelAware(Uniform(), alpha=3.0),
-    "label-aware adaptive": LabelAware(Adaptive(), alpha=0.5),
+    "uniform": UniformConfidence(),
+    "certainty": CertaintyConfidence(),
+    "calibration": CalibrationConfidence(),
+    "calibration, floor": CalibrationConfidence(floor=0.9),
+    "adaptive": AdaptiveConfidence(),
+    "adaptive, shares": AdaptiveConfidence((0.2, 0.2, 0.6)),
+    "label-aware certainty": LabelAwareConfidence(),
+    "label-aware uniform": LabelAwareConfidence(UniformConfidence(), alpha=3.0),
+    "label-aware adaptive": LabelAwareConfidence(AdaptiveConfidence(), alpha=0.5),
 }
 
 # From the number of classes to an aggregator.

@@ -203,7 +203,7 @@ def test_bad_parameters_are_refused_before_work_starts(parameters, message, monk
     def work(*_):
         raise AssertionError("work has started")
 
-    monkeypatch.setattr(CFEnsembleTrainer, "_start", work)
+    monkeypatch.setattr(CFEnsembleTrainer, "start", work)
     with pytest.raises(ValueError, match=message):
         fitted(ensemble(), **parameters)
 

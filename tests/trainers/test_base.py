@@ -17,7 +17,7 @@ from cfe_stack import (
     MissingPredictionsWarning,
 )
 from cfe_stack.datasets import make_ensemble
-from cfe_stack.factor_model.confidence import Uniform
+from cfe_stack.factor_model.confidence import UniformConfidence
 from cfe_stack.losses.class_weight import instance_weights, prior_log_odds
 from cfe_stack.losses.raw_scores import probabilities
 from cfe_stack.trainers.initial_factors import spectral_factors, start_model
@@ -282,7 +282,7 @@ def test_supervision_weighs_labelled_instances_that_count(n_classes):
 def test_spectral_factors_are_the_shrunk_singular_vectors(n_classes, link):
     data = ensemble(n_classes)
     trainer = CFEnsembleTrainer(latent_dim=2, lambda_reg=0.4, link=link, standardize=True)
-    model = start_model(trainer, data, Uniform())
+    model = start_model(trainer, data, UniformConfidence())
     X = spectral_factors(model, data)
     left, values, right = np.linalg.svd(model.linked(data.R), full_matrices=False)
     shrunk = (left[:, :2] * (values[:2] - 0.4)) @ right[:2]
@@ -292,7 +292,7 @@ def test_spectral_factors_are_the_shrunk_singular_vectors(n_classes, link):
 
 def test_spectral_factors_beyond_the_rank_are_zero():
     data = ensemble()
-    model = start_model(CFEnsembleTrainer(latent_dim=9), data, Uniform())
+    model = start_model(CFEnsembleTrainer(latent_dim=9), data, UniformConfidence())
     X = spectral_factors(model, data)
     assert X.shape == (9, 6)
     np.testing.assert_array_equal(X[6:], 0)
