@@ -1,4 +1,4 @@
-"""From checked columns of meta-features to the ensemble matrix, in training and in prediction."""
+"""Conversion of checked meta-features to the ensemble matrix, in training and in prediction."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -12,13 +12,13 @@ from cfe_stack.meta_features.score_calibration import ScoreCalibrator, cross_fit
 
 @dataclass(frozen=True, eq=False)
 class ColumnReader:
-    """A layout, and the calibrators of base learners whose columns are not probabilities.
+    """A column layout, with calibrators for base learners whose columns are not probabilities.
 
     Parameters
     ----------
     layout : StackLayout
     calibrators : dict of int to ScoreCalibrator
-        By base learner; fitted on all labelled rows, for new rows.
+        Calibrators by base learner, fitted to all labeled rows and applied to new rows.
     """
 
     layout: StackLayout
@@ -51,7 +51,7 @@ class ColumnReader:
         )
 
     def content(self, P: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """Return what rows are told apart by (n, k), whatever their layout and names of classes."""
+        """Return the contents (n, k) that identify rows, independent of layout and class names."""
         if self.calibrators:
             columns = P[:, self.layout.columns]
         else:
@@ -64,7 +64,7 @@ class ColumnReader:
         return seen_from_own_class(scores, codes)
 
     def matrix(self, P: np.ndarray) -> np.ndarray:
-        """Return the ensemble matrix of new rows; raises ValueError where they do not fit."""
+        """Return the ensemble matrix of new rows; raise ValueError if they do not fit."""
         check_values(self.layout, P)
         return self.layout.matrix(
             P,
@@ -77,14 +77,14 @@ class ColumnReader:
     def training_matrix(
         self, P: np.ndarray, codes: np.ndarray, weights: np.ndarray, folds: np.ndarray
     ) -> np.ndarray:
-        """Return the ensemble matrix of training rows, in which no label has touched its own row.
+        """Return the ensemble matrix of training rows, calibrated by models of other inner folds.
 
         Parameters
         ----------
         P : ndarray of shape (n, p)
         codes, weights : ndarray of shape (n,)
         folds : ndarray of shape (n,)
-            Inner folds of labelled rows, −1 for the others.
+            Inner folds of labeled rows, −1 for other rows.
         """
         known, proba = folds >= 0, {}
         for u, calibrator in self.calibrators.items():

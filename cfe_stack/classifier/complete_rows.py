@@ -1,8 +1,8 @@
-"""Scores of complete rows in closed form: fold-in, gate and pool as one product with log-odds.
+"""Closed-form scores of complete rows: fold-in, gate and pool as one product with log-odds.
 
-Without a missing cell and with uniform confidence every row shares the matrix of its normal
-equations, so the first factor is a fixed linear function of the log-odds, like everything else in
-a pool but the tanh of its gate; bounded log-odds are one of the probabilities.
+Complete rows with uniform confidence share the matrix of the normal equations. The first factor is
+then a fixed linear function of the log-odds, like everything else in a pool except the tanh of its
+gate. Bounded log-odds are a linear function of the probabilities.
 """
 
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ from cfe_stack.pools.log_pool import LinearForm
 
 @dataclass(frozen=True, eq=False)
 class CompleteRows:
-    """A pool of two classes, for rows without a missing cell.
+    """A pool of two classes, for rows without missing cells.
 
     Parameters
     ----------
     link : Link
     coefficients : ndarray of shape (3, n_classifiers)
-        Of the log-odds: in the score, in the score per unit of the gate, and in the gate before
-        its tanh.
+        Coefficients of the log-odds in the score, in the score per unit of the gate, and in the
+        gate before its tanh.
     constants : ndarray of shape (3, 1)
-        What is added to each.
+        Constants of these three.
     bounded : ndarray of shape (n_classifiers,), default=None
         Coefficients of the probabilities in the score, from bounded log-odds.
     """
@@ -40,7 +40,7 @@ class CompleteRows:
 
     @classmethod
     def of(cls, model: FactorModel, gates: Gates, form: LinearForm | None) -> Self | None:
-        """Return the closed form of a prediction; None where there is none.
+        """Return the closed form of a prediction, or None if there is none.
 
         Parameters
         ----------
@@ -56,11 +56,11 @@ class CompleteRows:
         # row u of the fold-in matrix holds the factors of an instance whose log-odds are e_u
         fold_in = solve_instances(model.factors, np.ones((m, m)), np.eye(m), model.lambda_reg)
         gate = gates.direction @ fold_in / gates.scale
-        standardised = model.shift / model.scale + model.bias
+        standardized = model.shift / model.scale + model.bias
         coefficients = np.concatenate([form.weights, [gate / model.scale]])
         constants = np.append(
             form.constants + [form.intercept[0], 0.0],
-            -gate @ standardised - gates.center / gates.scale,
+            -gate @ standardized - gates.center / gates.scale,
         )
         if form.bounded is None:
             return cls(log_odds, coefficients, constants[:, None])

@@ -1,4 +1,4 @@
-"""CFEnsembleClassifier: columns of stacked meta-features in, calibrated probabilities out."""
+"""CFEnsembleClassifier, the final estimator: meta-features in, calibrated probabilities out."""
 
 from __future__ import annotations
 
@@ -38,33 +38,34 @@ OPTIONAL = frozenset("gate_ calibration_ cv_scores_ cv_logits_ transductive_prob
 class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin, BaseEstimator):
     r"""Combine the predictions of base learners by collaborative filtering.
 
-    A final estimator for stacks, in the place of ``LogisticRegression()``: it takes columns of
-    out-of-fold predictions and returns calibrated probabilities. The predictions are factorised
-    without labels, missing ones are completed, and an opinion pool on their log-odds predicts.
+    A final estimator for stacks, and a drop-in replacement for ``LogisticRegression()``. It takes
+    columns of out-of-fold predictions and returns calibrated probabilities. The predictions are
+    factorized without labels, missing predictions are completed, and the log-odds are combined by
+    an opinion pool.
 
     Parameters
     ----------
     trainer : {"als", "pytorch"} or trainer, default="als"
-        What learns the factors: alternating least squares, or joint descent with PyTorch. A trainer
-        object is cloned and keeps its own settings; those given here are not handed to it.
+        Trainer of the factors: alternating least squares, or joint descent with PyTorch. A trainer
+        object is cloned and keeps its own parameters; those of this estimator are not passed on.
     aggregator : str, default="auto"
         Pools of log-odds: ``"auto"`` combines ``"log_pool"``, ``"gated_pool"``, ``"signed_pool"``
         and ``"bounded_pool"``. Pools of probabilities: ``"linear_pool"``, ``"greedy_selection"``,
-        and ``"mean"``, the average. ``"weighted"``: the sources' logistic unit on the
-        reconstruction, solved to convergence. All but the average are recalibrated.
+        and ``"mean"``, the average. ``"weighted"``: the logistic unit of the original method on the
+        reconstruction, solved to convergence. All except the average are recalibrated.
     latent_dim : int, default=None
-        Number of factors. None: 3, or one less than the number of classes if that is more.
+        Number of factors. None uses 3, or the number of classes minus 1 if that is larger.
     rho : float, default=0.5
-        Share of reconstruction in the objective; with ``"als"`` it only says when to stop.
+        Share of reconstruction in the objective. With ``"als"`` it only affects when to stop.
     lambda_reg : float, default=1.0
         Ridge on the factors.
     link : {"logit", "identity"}, default="logit"
-        Factorise log-odds, or probabilities.
+        Factorize log-odds, or probabilities.
     confidence : {"uniform", "certainty", "calibration", "adaptive"}, default="uniform"
-        Weight of a cell in the factorisation.
+        Weight of a cell in the factorization.
     class_weight : dict, "balanced" or None, default=None
-        Weighs the loss in training, and the classes in `predict`, which takes the class of largest
-        weight × probability. Probabilities are recalibrated.
+        Weights of the classes in the loss, and in `predict`, which returns the class with the
+        largest weight × probability. Probabilities are recalibrated.
     focal_gamma : float, default=0.0
         Focusing parameter of the focal loss in training; probabilities are recalibrated.
     focal_delta : float, default=None
@@ -72,23 +73,23 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
     focal_alpha : float, default=None
         Weight α of the positive class, 1 − α of the other, in the focal loss.
     layout : str, default="auto"
-        What the columns are; see :data:`cfe_stack.meta_features.LAYOUTS`.
+        Meaning of the columns, see :data:`cfe_stack.meta_features.LAYOUTS`.
     n_classifiers : int, default=None
-        Number of base learners, where the columns alone do not tell.
+        Number of base learners, for columns that do not determine it.
     passthrough : {None, "after", "before"}, default=None
-        Where columns are that are not predictions (they are not used): after them as in
-        scikit-learn, or before them as in mlxtend. None looks for them.
+        Position of columns that are not predictions (they are not used): after the predictions as
+        in scikit-learn, or before them as in mlxtend. None detects it.
     cv : int, splitter or list of (train, test), default=5
-        Inner folds in which strengths and the second level are chosen. A number gives stratified
-        folds, repeated where rows are few, or folds that keep the groups given to `fit` together.
+        Inner folds that choose the penalties and the second level. A number gives stratified folds,
+        which are repeated if there are few rows. If `fit` receives groups, folds keep them intact.
     scoring : str or callable, default=None
-        Scorer of scikit-learn that picks the strengths of pools; None averages them by log-loss.
-        Pools are combined and calibrated by log-loss in any case.
+        scikit-learn scorer that picks the penalties of pools; None averages over penalties by
+        log-loss. Pools are always combined and calibrated by log-loss.
     missing_label : object, default="auto"
-        Label of rows whose class is unknown. ``"auto"``: NaN or None, and −1 beside integer codes
-        0 … K−1 (with a warning). None: every value is a class.
+        Label of rows whose class is unknown. ``"auto"``: NaN and None, and −1 if the other labels
+        are 0 … K−1 (with a warning). None: every value is a class.
     max_iter : int, default=200
-        Largest number of sweeps or epochs of the trainer.
+        Maximum number of sweeps or epochs of the trainer.
     tol : float, default=1e-4
         Relative change of the objective at which the trainer stops.
     progress : bool, default=False
@@ -101,14 +102,15 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
     classes_ : ndarray of shape (n_classes,)
     n_features_in_ : int
     layout_ : StackLayout
-        What the columns were found to be.
+        Detected or given layout of the columns.
     trainer_ : trainer
         The fitted trainer, with its factors and history.
     n_iter_ : int
-        Sweeps or epochs of the trainer.
+        Number of sweeps or epochs of the trainer.
     weights_ : ndarray of shape (n_classifiers,)
-        Weight of every learner's calibrated log-odds at gate 0, the mean over labelled rows; with
-        ``"mean"`` and linear pools of its probability, with ``"weighted"`` of its reconstruction.
+        Weights of the base learners' calibrated log-odds at gate 0, averaged over labeled rows.
+        With ``"mean"`` and linear pools they are weights of probabilities, with ``"weighted"`` of
+        the reconstruction.
     intercept_ : ndarray of shape (1,) or (n_classes,)
     gate_ : ndarray of shape (n_gates, n_classifiers)
         Change of the weights per unit of each gate; only with pools of log-odds.
@@ -116,29 +118,29 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         Slope and offset of every base learner's log-odds; only with pools of log-odds.
     cv_scores_ : dict of str to float
         Out-of-fold log-loss, or `scoring`, of every family of pools; only with pools.
-    cv_logits_ : ndarray of shape (n_labelled,) or (n_labelled, n_classes)
-        Out-of-fold scores of the ensemble on its labelled training rows; only with pools.
+    cv_logits_ : ndarray of shape (n_labeled,) or (n_labeled, n_classes)
+        Out-of-fold scores of the ensemble on its labeled training rows; only with pools.
     transductive_proba_ : ndarray of shape (n_samples, n_classes)
         Probabilities of all rows given to `fit`; only if some had no label.
 
     Raises
     ------
     ValueError
-        If parameters, columns or labels are not as described; before any work starts.
+        If parameters, columns or labels are not as described. All checks precede the work.
 
     Warns
     -----
     LayoutWarning, MissingPredictionsWarning
-        If the layout is partly assumed; if a base learner or a row has no prediction at all.
+        If the layout rests on an assumption, or a base learner or a row has no predictions.
 
     Notes
     -----
-    Everything the prediction uses is computed without labels, by the same fold-in, in training and
-    in prediction. Multilabel targets are not supported.
+    Everything that a prediction uses is computed without labels, by the same fold-in in training
+    and in prediction. Multilabel targets are not supported.
 
     See Also
     --------
-    CFEStackingClassifier : A whole stack, base learners included.
+    CFEStackingClassifier : A stack that includes its base learners.
 
     References
     ----------
@@ -228,11 +230,12 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         X : array-like or sparse matrix of shape (n_samples, n_features)
             Meta-features; NaN marks missing predictions.
         y : array-like of shape (n_samples,)
-            Classes; rows without one take part in the factorisation only.
+            Labels. Rows without a label are used in the factorization only.
         sample_weight : array-like of shape (n_samples,), default=None
-            Frequencies: weight 2 is the row twice, weight 0 its absence; its class stays.
+            An integer weight *w* is equivalent to repeating the row *w* times. Rows of weight zero
+            are ignored, but their classes are kept.
         groups : array-like of shape (n_samples,), default=None
-            Rows of one group stay in one inner fold.
+            Rows of the same group are kept in the same inner fold.
         """
         loss, aggregator, scorer = self._check_parameters()
         for name in OPTIONAL & vars(self).keys():
@@ -248,7 +251,7 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         )
         self.classes_, self._columns = rows.classes, rows.columns
         P, codes, weights = rows.P, rows.codes, rows.weights
-        # weight 0 is absence: such rows take part in nothing
+        # rows of weight 0 are ignored throughout
         present = weights > 0
         self._fit_reader(P[present], codes[present], weights[present])
         folds = inner_folds(self._reader.content(P, codes), codes, weights, self.cv, groups)
@@ -282,7 +285,7 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         return self
 
     def _check_parameters(self) -> tuple[FocalLoss, FinalAggregator, Scorer | None]:
-        """Raise ValueError for parameters out of range; return what they describe."""
+        """Raise ValueError for invalid parameters; return the loss, aggregator and scorer."""
         check_layout_options(self.layout, self.n_classifiers, self.passthrough)
         check_cv_option(self.cv)
         check_real("focal_gamma", self.focal_gamma, 0)
@@ -298,7 +301,7 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         return make_trainer(self.trainer, n_classes, self)
 
     def _fit_reader(self, P: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> None:
-        """Find out what the columns are."""
+        """Determine the layout of the columns, and fit the calibrators of scores."""
         cut_out = self._columns.stop - self._columns.start < self.n_features_in_
         self.layout_ = resolve_layout(
             P,
@@ -306,7 +309,7 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
             len(self.classes_),
             self.layout,
             n_classifiers=self.n_classifiers,
-            # a count may have left passthrough columns among those that were cut out
+            # the range cut out of sparse columns may still contain passthrough columns
             passthrough=None if cut_out and self.n_classifiers is None else self.passthrough,
             classes=self.classes_,
         )
@@ -335,12 +338,12 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            NaN marks missing predictions; a row without any gets the class frequencies.
+            NaN marks missing predictions. A row without predictions gets the class frequencies.
         """
         return probabilities(self.decision_function(X))
 
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """Return the class of largest class weight × probability, of shape (n_samples,).
+        """Return the class with the largest class weight × probability, of shape (n_samples,).
 
         Parameters
         ----------
@@ -371,7 +374,7 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         Parameters
         ----------
         input_features : None
-            Ignored: names are made from the number of base learners and the classes.
+            Ignored. Names are derived from the number of base learners and the classes.
 
         Returns
         -------
@@ -384,7 +387,7 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         return np.array([f"{u}_{k}" for u in learners for k in self.classes_], dtype=object)
 
     def explain(self, X: ArrayLike) -> np.ndarray:
-        """Return what every base learner adds to the score of every row.
+        """Return the contribution of every base learner to the score of every row.
 
         Parameters
         ----------
@@ -393,7 +396,8 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         Returns
         -------
         ndarray of shape (n_samples, n_classifiers) or (n_samples, n_classes, n_classifiers)
-            Parts of :meth:`decision_function`, each with an equal share of the intercept.
+            The contributions sum to :meth:`decision_function`; each includes an equal share of the
+            intercept.
         """
         data = self._new_data(X)
         return self._predictor.contributions(data)

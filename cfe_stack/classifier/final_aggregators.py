@@ -1,4 +1,4 @@
-"""Aggregators that predict: fitted on label-free fold-ins, recalibrated, ready for new rows."""
+"""Final aggregators, fitted to label-free fold-ins and recalibrated."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
@@ -30,7 +30,7 @@ from cfe_stack.trainers.aggregators import WeightedAggregator, classifiers_last
 
 @dataclass(frozen=True, eq=False)
 class FoldedIn:
-    """Instances as the final aggregator sees them: nothing here has used their labels.
+    """Instances as the final aggregator receives them, computed without their labels.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class FoldedIn:
     R : ndarray of shape (n_classifiers, n) or (n_classifiers, n, n_classes)
         Completed probabilities.
     Z : ndarray of shape (n, n_classifiers) or (n, n_classes, n_classifiers)
-        Their log-odds or centred log-ratios.
+        Their log-odds or centered log-ratios.
     phi : ndarray of shape (n, n_gates)
         Gate values.
     """

@@ -1,4 +1,4 @@
-"""Checking what a stack hands to its final estimator, before any work starts."""
+"""Checks of the input of the final estimator, made before any work starts."""
 
 import warnings
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ from cfe_stack.data.missing import missing_entries
 from cfe_stack.meta_features.layout_detection import LayoutWarning
 from cfe_stack.runtime.warning_location import users_line
 
-DENSE_SHARE = 0.5
-"""A sparse column with more than this share of its rows stored is taken for a prediction."""
+MIN_DENSE_SHARE = 0.5
+"""Minimum share of stored entries of a sparse column that counts as a prediction."""
 MATRIX: dict[str, Any] = {
     "accept_sparse": "csc",
     "dtype": [np.float64, np.float32],
     "ensure_all_finite": "allow-nan",
 }
-"""What meta-features become, in the words of `check_array`."""
+"""Options of `check_array` for meta-features."""
 
 
 def numeric_labels(X: Any, classes: np.ndarray | None) -> Any:
-    """Return columns of predicted string labels as class codes; anything else as it is.
+    """Return columns of predicted string labels as class codes, and other input unchanged.
 
-    mlxtend without ``use_probas`` stacks the labels themselves.
+    mlxtend without ``use_probas`` stacks predicted labels.
     """
     kind = getattr(getattr(X, "dtype", None), "kind", None)
     if classes is None or kind not in ("U", "S", "O") or classes.dtype.kind not in ("U", "S", "O"):
@@ -47,15 +47,15 @@ def numeric_labels(X: Any, classes: np.ndarray | None) -> Any:
 
 
 def check_columns(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
-    """Return checked meta-features, floating-point, dense or sparse by columns; NaN stays."""
+    """Return checked floating-point meta-features, dense or sparse (CSC). NaN is kept."""
     if isinstance(X, EnsembleData) or len(getattr(X, "shape", ())) == 3:
         raise ValueError(
             f"X must have shape (n_samples, n_features), got {type(X).__name__}"
             + ("" if isinstance(X, EnsembleData) else f" of shape {X.shape}")
-            + ". Of an EnsembleData, pass cfe_stack.meta_features.side_by_side(data.R)."
+            + ". For an EnsembleData, pass cfe_stack.meta_features.side_by_side(data.R)."
         )
     if not reset and not hasattr(estimator, "feature_names_in_") and hasattr(X, "columns"):
-        # under set_output("pandas") a stack fits on an array and predicts on a frame
+        # with set_output("pandas") a stack is fitted to an array and predicts from a frame
         X = check_array(X, input_name="X", **MATRIX)
     X = without_mask(X) if np.ma.isMaskedArray(X) else as_numpy(X)
     return validate_data(estimator, X, reset=reset, **MATRIX)
@@ -64,10 +64,10 @@ def check_columns(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
 def prediction_columns(
     X: Any, n_classes: int, n_classifiers: int | None, passthrough: str | None
 ) -> slice:
-    """Return the columns of sparse meta-features that may hold predictions, all of dense ones.
+    """Return the range of columns that may hold predictions: all columns of dense meta-features.
 
-    Sparse meta-features come from passthrough of a sparse X, which can be far too wide to be made
-    dense. Predictions stand at one end of it and are stored in most rows.
+    Sparse meta-features come from passthrough of a sparse X, which may be too wide to be made
+    dense. The predictions are at one end, and most of their entries are stored.
     """
     p = X.shape[1]
     if not sparse.issparse(X):
@@ -80,9 +80,9 @@ def prediction_columns(
         return slice(0, p)
     found = slice(0, head) if head >= tail and passthrough != "before" else slice(p - tail, p)
     warnings.warn(
-        f"Of {p} sparse columns, {found.start} … {found.stop - 1} are stored densely and were "
-        "taken for predictions; the others are passthrough and are not used. Set n_classifiers and "
-        "passthrough='after' or 'before' to say so yourself.",
+        f"Columns {found.start} … {found.stop - 1} of {p} sparse columns are densely populated and "
+        "were taken to be predictions. The other columns are passthrough and are not used. To "
+        "specify this yourself, set n_classifiers and passthrough='after' or 'before'.",
         LayoutWarning,
         stacklevel=users_line(),
     )
@@ -90,7 +90,7 @@ def prediction_columns(
 
 
 def _prediction_run(X: Any, n_classes: int) -> int:
-    """Return how many columns from the start are predictions: full blocks, or stored densely."""
+    """Return the number of leading columns that are predictions: full blocks, or dense columns."""
     p, blocks = X.shape[1], 0
     while blocks + n_classes <= p:
         sums = np.asarray(X[:, blocks : blocks + n_classes].sum(axis=1)).ravel()
@@ -99,12 +99,12 @@ def _prediction_run(X: Any, n_classes: int) -> int:
         blocks += n_classes
     if blocks:
         return blocks
-    dense = np.diff(X.indptr) > DENSE_SHARE * X.shape[0]
+    dense = np.diff(X.indptr) > MIN_DENSE_SHARE * X.shape[0]
     return p if dense.all() else int(np.argmin(dense))
 
 
 def densify(X: Any, columns: slice) -> np.ndarray:
-    """Return the given columns as a dense array, without a copy where X is dense."""
+    """Return columns as a dense array, without a copy if X is dense."""
     return X[:, columns].toarray() if sparse.issparse(X) else X[:, columns]
 
 
@@ -116,16 +116,16 @@ def check_labels(
     Parameters
     ----------
     estimator : estimator
-        Named in messages.
+        Named in error messages.
     y : array-like of shape (n_rows,)
     missing_label : object
-        ``"auto"``: NaN or None, and −1 beside integer codes 0 … K−1. None: every value is a class.
-        Anything else: that value.
+        ``"auto"``: NaN and None, and −1 if the other labels are 0 … K−1. None: every value is a
+        class. Any other value: that value marks unlabeled rows.
 
     Raises
     ------
     ValueError
-        If y is missing, misshaped, not categorical, infinite, or has no label at all.
+        If y is missing, has the wrong shape, is not categorical or infinite, or has no labels.
     """
     if y is None:
         raise ValueError(
@@ -138,13 +138,13 @@ def check_labels(
         missing |= _marked_minus_one(y, missing)
     elif np.ndim(missing_label):
         raise ValueError(
-            "missing_label must be 'auto', None or the one value that marks rows without a class, "
+            "missing_label must be 'auto', None or the single value that marks unlabeled rows, "
             f"got {missing_label!r}."
         )
     elif missing_label is not None:
         missing |= y == missing_label
     if missing.all():
-        raise ValueError("Input y contains NaN or the missing label only: no row has a class.")
+        raise ValueError("Input y contains only NaN or the missing label: no row has a label.")
     labels = y[~missing]
     if labels.dtype.kind == "f":
         assert_all_finite(labels, input_name="y")
@@ -153,7 +153,7 @@ def check_labels(
 
 
 def _marked_minus_one(y: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Return the rows marked −1 beside codes 0 … K−1, scikit-learn's mark for unlabelled rows."""
+    """Return the rows with −1 among labels 0 … K−1, scikit-learn's convention for unlabeled."""
     none = np.zeros(len(y), dtype=bool)
     if y.dtype.kind not in "if":
         return none
@@ -161,9 +161,9 @@ def _marked_minus_one(y: np.ndarray, missing: np.ndarray) -> np.ndarray:
     if len(values) < 3 or not np.array_equal(values, np.arange(-1, len(values) - 1)):
         return none
     warnings.warn(
-        f"y holds −1 beside the codes 0 … {len(values) - 2}: these {int((y == -1).sum())} rows are "
-        "taken as unlabelled. Pass missing_label=-1 to say so, or missing_label=None if −1 is a "
-        "class.",
+        f"y contains −1 in addition to the labels 0 … {len(values) - 2}: these "
+        f"{int((y == -1).sum())} rows are treated as unlabeled. Pass missing_label=-1 to confirm "
+        "this, or missing_label=None if −1 is a class.",
         LayoutWarning,
         stacklevel=users_line(),
     )
@@ -172,7 +172,7 @@ def _marked_minus_one(y: np.ndarray, missing: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class StackedRows:
-    """Checked meta-features with their classes.
+    """Checked meta-features with their labels and weights.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ class StackedRows:
         Frequencies.
     classes : ndarray of shape (n_classes,)
     columns : slice
-        Where `P` stands among the columns given.
+        Range of `P` among all columns.
     """
 
     P: np.ndarray
@@ -205,20 +205,20 @@ class StackedRows:
         n_classifiers: int | None,
         passthrough: str | None,
     ) -> Self:
-        """Check what `estimator` was given; sets its `n_features_in_` and `feature_names_in_`.
+        """Check the input of `estimator`, and set its `n_features_in_` and `feature_names_in_`.
 
         Raises
         ------
         ValueError
-            If shapes disagree, values are infinite, fewer than two classes have weight, or every
-            prediction is missing.
+            If shapes disagree, values are infinite, fewer than two classes have rows of positive
+            weight, or all predictions are missing.
         """
         labels, known = check_labels(estimator, y, missing_label)
         checked = check_columns(estimator, numeric_labels(X, np.unique(labels[known])), reset=True)
         if checked.shape[0] != len(labels) == checked.shape[1]:
             raise ValueError(
-                f"X of shape {checked.shape} has a column for each of the {len(labels)} labels, "
-                "where a row is expected; pass the transpose (of an EnsembleData, R.T)."
+                f"X of shape {checked.shape} has one column per label ({len(labels)}), but one row "
+                "per label is expected. Pass the transpose (for an EnsembleData, R.T)."
             )
         check_consistent_length(checked, labels)
         weights = _check_sample_weight(
@@ -228,15 +228,16 @@ class StackedRows:
         counting = np.unique(labels[weighted])
         if len(counting) < 2:
             raise ValueError(
-                f"y has {len(counting)} class(es) among its {int(weighted.sum())} labelled rows of "
-                f"positive weight ({counting.tolist()}); a classifier needs two."
+                "At least two classes need labeled rows of positive weight; found "
+                f"{len(counting)} class(es) ({counting.tolist()}) in {int(weighted.sum())} such "
+                "rows."
             )
-        # a class whose rows all have weight 0 still has its columns
+        # a class whose rows all have weight 0 is still a class
         classes = np.unique(labels[known])
         codes = np.full(checked.shape[0], -1)
         codes[weighted] = np.searchsorted(classes, labels[weighted])
         columns = prediction_columns(checked, len(classes), n_classifiers, passthrough)
         P = densify(checked, columns)
         if np.isnan(P).all():
-            raise ValueError("X holds no prediction at all: every value is missing.")
+            raise ValueError("X contains no predictions: every value is missing.")
         return cls(P, codes, weights, classes, columns)

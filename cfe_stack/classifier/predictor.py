@@ -1,4 +1,4 @@
-"""From a factor model and a final aggregator to raw scores, by one road for old and new rows."""
+"""Raw scores from a factor model and a final aggregator, for training and new rows alike."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,13 +17,14 @@ from cfe_stack.factor_model.workspace import Workspace
 from cfe_stack.losses.labeled_rows import LossSettings
 from cfe_stack.pools.gates import Gates
 
-BUFFERS = 2
-"""Copies of a block that a prediction keeps in the cache."""
+N_BUFFERS = 2
+"""Number of copies of a block that a prediction keeps in the CPU cache."""
 
 
 def prior_scores(prior: np.ndarray) -> float | np.ndarray:
     """Return the raw score, or scores (K,), of class frequencies."""
-    logs = np.log(np.maximum(prior, np.finfo(float).tiny))  # rows of a class may all weigh 0
+    # all rows of a class may have weight 0
+    logs = np.log(np.maximum(prior, np.finfo(float).tiny))
     return float(logs[1] - logs[0]) if len(prior) == 2 else logs - logs.mean()
 
 
@@ -37,7 +38,7 @@ class Predictor:
     gates : Gates
     aggregator : FittedAggregator
     prior : ndarray of shape (n_classes,)
-        Class frequencies, for instances that nobody has predicted.
+        Class frequencies, the prediction for instances without predictions.
     """
 
     model: FactorModel
@@ -65,7 +66,7 @@ class Predictor:
         data : EnsembleData
             With sample weights.
         folds : ndarray of shape (n_repeats, n_instances)
-            Inner folds of labelled instances.
+            Inner folds of labeled instances.
         settings : LossSettings
         **options
             Passed to the aggregator's `fit`.
@@ -73,7 +74,7 @@ class Predictor:
         Raises
         ------
         ValueError
-            If fewer than two classes have a row with a prediction.
+            If fewer than two classes have labeled rows with predictions.
         """
         known, codes, weights = data.labels >= 0, data.labels, data.frequencies
         prior = np.bincount(codes[known], weights[known], minlength=data.n_classes)
@@ -84,8 +85,8 @@ class Predictor:
         n_present = len(np.unique(codes[usable]))
         if n_present < 2:
             raise ValueError(
-                f"The labelled rows with a prediction are of {n_present} class(es), and a "
-                "classifier needs two: the others have no prediction at all."
+                "At least two classes need labeled rows with predictions; found "
+                f"{n_present}. The rows of all other classes have no predictions."
             )
         rows = settings.rows(codes[usable], weights[usable])
         if not usable.all():
@@ -95,11 +96,11 @@ class Predictor:
         return cls(model, gates, fitted.expanded(usable[known], prior_scores(prior)), prior)
 
     def scores(self, data: EnsembleData) -> np.ndarray:
-        """Return raw scores (n,) or (n, K); instances without any prediction get the prior's.
+        """Return raw scores (n,) or (n, K). Instances without predictions get the prior's score.
 
-        Blocks go the whole road one by one, on several threads if there are many.
+        Blocks are processed one by one, on several threads if there are many.
         """
-        size = data.block_size(BUFFERS * data.n_classifiers * len(self.prior))
+        size = data.block_size(N_BUFFERS * data.n_classifiers * len(self.prior))
         if data.n_instances <= size:
             return self._block_scores(next(data.blocks()))
         scores = np.empty((data.n_instances, *([len(self.prior)] if len(self.prior) > 2 else [])))
@@ -126,7 +127,7 @@ class Predictor:
         return scores
 
     def __getstate__(self) -> dict[str, Any]:
-        # whether it has predicted yet is not stored
+        # cached by the first prediction, and not part of the fitted state
         return {name: value for name, value in vars(self).items() if name != "_complete_rows"}
 
     @cached_property
@@ -134,10 +135,10 @@ class Predictor:
         return CompleteRows.of(self.model, self.gates, self.aggregator.linear_form)
 
     def contributions(self, data: EnsembleData) -> np.ndarray:
-        """Return what every classifier adds to the scores, (n, m) or (n, K, m).
+        """Return the contributions of the classifiers to the scores, (n, m) or (n, K, m).
 
-        The intercept is shared out in equal parts; instances without any prediction have equal
-        parts of the prior's score.
+        The intercept is divided equally. For instances without predictions, so is the score of the
+        prior.
         """
         parts = self.aggregator.contributions(self.folded_in(data))
         intercept = self.aggregator.intercept

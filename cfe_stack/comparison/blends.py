@@ -10,7 +10,7 @@ from scipy.optimize import nnls
 
 from cfe_stack.losses.focal_loss import FocalLoss
 from cfe_stack.pools import linear_pool
-from cfe_stack.pools.linear_pool import SMALLEST
+from cfe_stack.pools.linear_pool import MIN_PROBABILITY
 
 ROUNDS = 50
 STEP = 0.01
@@ -25,7 +25,7 @@ def true_class(P: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 def _losses(given: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the log-loss of every column."""
-    return weights @ -np.log(np.maximum(given, SMALLEST)) / weights.sum()
+    return weights @ -np.log(np.maximum(given, MIN_PROBABILITY)) / weights.sum()
 
 
 def blend(P: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -36,7 +36,7 @@ def blend(P: np.ndarray, weights: np.ndarray) -> np.ndarray:
     P : ndarray of shape (n, n_classifiers, n_classes)
     weights : ndarray of shape (n_classifiers,)
     """
-    proba = np.maximum(np.einsum("nmk,m->nk", P, weights), SMALLEST)
+    proba = np.maximum(np.einsum("nmk,m->nk", P, weights), MIN_PROBABILITY)
     return proba / proba.sum(axis=1, keepdims=True)
 
 

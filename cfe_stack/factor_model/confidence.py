@@ -1,7 +1,7 @@
-"""How much every cell of the ensemble matrix counts in the factorisation.
+"""Confidence strategies: the weight of every cell of the ensemble matrix in the factorization.
 
-A strategy has two methods with two names: training weights may use the labels of the instances
-they weigh, prediction weights never do. Missing cells always weigh 0. Matrices are blocks of
+A strategy has two methods: training weights may use the labels of the instances they weigh,
+prediction weights never do. Missing cells always have weight 0. Matrices are blocks of
 classifiers × instances (× classes).
 """
 
@@ -28,10 +28,10 @@ def certainty(R: np.ndarray) -> np.ndarray:
 
 
 def agreement(R: np.ndarray) -> np.ndarray:
-    """Return 1 − normalised spread of the predictions on every instance, of shape (n_instances,).
+    """Return 1 − normalized spread of the predictions on every instance, of shape (n_instances,).
 
     The spread is the standard deviation over the classifiers that predict the instance, divided
-    by the largest possible one; 0 where nobody predicts.
+    by the largest possible one. Instances without predictions have agreement 0.
     """
     present = observed(R)
     count = np.maximum(present.sum(axis=0), 1)
@@ -56,13 +56,13 @@ def true_class_probability(R: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Confidence:
-    """Base of the strategies: one weight for every observed cell, label-free unless overridden."""
+    """Base class of the strategies: a weight for every observed cell, label-free by default."""
 
     is_uniform: ClassVar[bool] = False
     """Whether all observed cells have weight 1."""
 
     def fit(self, data: EnsembleData) -> Self:
-        """Return a copy that knows what the strategy learns from `data` (nothing, mostly)."""
+        """Return a copy with the parameters that the strategy learns from `data`, if any."""
         return self
 
     def base(self, R: np.ndarray) -> np.ndarray:
@@ -70,7 +70,7 @@ class Confidence:
         raise NotImplementedError
 
     def prediction_weights(self, R: np.ndarray) -> np.ndarray:
-        """Return weights (n_classifiers, n_instances) that no label of `R` has touched."""
+        """Return label-free weights (n_classifiers, n_instances)."""
         present, base = observed(R), self.base(R)
         if present.all():
             return base.astype(R.dtype, copy=base.base is not None)
@@ -102,7 +102,7 @@ class CertaintyConfidence(Confidence):
 
 
 def _brier_sums(block: Block) -> np.ndarray:
-    """Return the classifiers' Brier scores and numbers of labelled predictions, summed, (2, m)."""
+    """Return the classifiers' Brier scores and numbers of labeled predictions, summed, (2, m)."""
     known = block.labels >= 0
     R, frequency = block.R[:, known], block.sample_weight[known]
     present = observed(R)
@@ -116,10 +116,10 @@ def _brier_sums(block: Block) -> np.ndarray:
 
 @dataclass(frozen=True)
 class CalibrationConfidence(Confidence):
-    """1 − Brier score of the classifier on labelled instances, at least `floor`.
+    """1 − Brier score of the classifier on labeled instances, at least `floor`.
 
     For K classes the Brier score is ½ Σ_k (r_k − [t = k])², which for two classes is (r − t)².
-    A classifier without a labelled prediction gets the floor.
+    A classifier without predictions on labeled instances has the weight `floor`.
     """
 
     floor: float = 0.1
@@ -142,7 +142,7 @@ class CalibrationConfidence(Confidence):
 
 @dataclass(frozen=True)
 class AdaptiveConfidence(Confidence):
-    """A mixture of certainty, calibration and agreement of the classifiers on the instance.
+    """Weighted mean of certainty, calibration and agreement of the classifiers on the instance.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ class AdaptiveConfidence(Confidence):
             )
 
     def fit(self, data: EnsembleData) -> Self:
-        """Return a copy that knows the calibration of the classifiers of `data`."""
+        """Return a copy with the calibration of the classifiers of `data`."""
         return replace(self, calibration=self.calibration.fit(data))
 
     def base(self, R: np.ndarray) -> np.ndarray:
@@ -176,10 +176,10 @@ class AdaptiveConfidence(Confidence):
 
 @dataclass(frozen=True)
 class LabelAwareConfidence(Confidence):
-    """Raise the base confidence of cells that agree with the label: c · (1 + α s).
+    """Label-aware confidence c · (1 + α s), which raises cells that agree with the label.
 
-    s is the probability given to the true class. Cells of unlabelled instances keep the base, and
-    so does prediction.
+    s is the probability of the true class. Cells of unlabeled instances have the base confidence c,
+    and so do all cells in prediction.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ class LabelAwareConfidence(Confidence):
         return self.strategy.base(R)
 
     def training_weights(self, R: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Return base · (1 + α s) on labelled instances, the base elsewhere."""
+        """Return base · (1 + α s) on labeled instances, the base elsewhere."""
         base = self.prediction_weights(R)
         known = np.flatnonzero(labels >= 0)
         if known.size:

@@ -1,7 +1,7 @@
-"""Classifier factors at rest: the label-free fold-in, reconstruction and completion.
+"""The fitted factor model: label-free fold-in, reconstruction and completion.
 
-Both trainers end in a FactorModel, and everything that a final prediction uses comes out of its
-fold-in, for training rows as for new ones.
+Both trainers return a FactorModel. Everything that a final prediction uses is computed by its
+fold-in, through a single code path for training and new rows.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from cfe_stack.losses.link import Link
 
 @dataclass(frozen=True, eq=False)
 class FactorModel:
-    """Linked predictions as shift + scale · (x · y + bias).
+    """Model of linked predictions: shift + scale · (x · y + bias).
 
     Parameters
     ----------
@@ -32,7 +32,8 @@ class FactorModel:
         Ridge of the fold-in.
     n_classifiers : int
     shift, scale : ndarray of shape (n_rows,)
-        n_rows is n_classifiers for two classes, n_classifiers · K (classifier-major) for more.
+        Standardization. n_rows is n_classifiers for two classes, and n_classifiers · K
+        (classifier-major) for more.
     factors : ndarray of shape (latent_dim, n_rows)
     bias : ndarray of shape (n_rows,)
     """
@@ -60,13 +61,13 @@ class FactorModel:
         d = len(self.factors)
         return self.with_factors(solved[:d], solved[d] if len(solved) > d else self.bias)
 
-    def standardised(self, data: EnsembleData) -> Self:
+    def standardized(self, data: EnsembleData) -> Self:
         """Return a copy whose rows have mean 0 and variance 1 over the observed cells of `data`."""
         total, squares, count = sum(data.map(self._moments), start=np.zeros((3, len(self.shift))))
         count = np.maximum(count, np.finfo(float).tiny)
         mean = total / count
         variance = np.maximum(squares / count - np.square(mean), 0.0)
-        # a constant row has no spread to divide by; what rounding leaves of it must not be blown up
+        # a constant row keeps scale 1: dividing by its rounding errors would amplify them
         constant = variance <= 1e-12 * (squares / count + np.finfo(float).tiny)
         return replace(self, shift=mean, scale=np.where(constant, 1.0, np.sqrt(variance)))
 
@@ -84,13 +85,13 @@ class FactorModel:
         return np.moveaxis(Z, 2, 1).reshape(len(self.shift), -1)
 
     def linked(self, R: np.ndarray, complete: bool = False) -> np.ndarray:
-        """Return standardised linked values (n_rows, n) of a block of R; missing cells are 0.
+        """Return standardized linked values (n_rows, n) of a block of R; missing cells are 0.
 
         Parameters
         ----------
         R : ndarray of shape (n_classifiers, n) or (n_classifiers, n, n_classes)
         complete : bool, default=False
-            True says that no cell is missing, so that nobody looks for one.
+            Whether no cell is missing, which saves the search for missing cells.
         """
         Z = self.rows(self.link.forward(R))
         if self.shift.any() or (self.scale != 1).any():
@@ -118,23 +119,23 @@ class FactorModel:
         Z : ndarray of shape (n_rows, n)
         C : ndarray of shape (n_classifiers, n)
         workspace : Workspace, default=None
-            Where the result is kept until the next block; a new array if None.
+            Holds the result until the next block; a new array is allocated if None.
         """
         workspace = workspace or Workspace()
-        centred = Z - self.bias[:, None].astype(Z.dtype) if self.bias.any() else Z
+        centered = Z - self.bias[:, None].astype(Z.dtype) if self.bias.any() else Z
         weighted = workspace.array("weighted", Z.shape, np.result_type(C, Z))
         factors = self.factors.astype(Z.dtype, copy=False)
         return solve_instances(
-            factors, C, weigh(C, centred, out=weighted), self.lambda_reg, workspace
+            factors, C, weigh(C, centered, out=weighted), self.lambda_reg, workspace
         )
 
     def with_estimated_ridge(self, data: EnsembleData) -> Self:
-        """Return the model whose fold-in shrinks as much as `data` say it should.
+        """Return the model with the ridge estimated from `data` (empirical Bayes).
 
-        The factors are scaled so that instance factors have unit variance, and the ridge becomes
-        the variance of what they leave unexplained (empirical Bayes for the factor model of
-        Tipping and Bishop, 1999). With complete rows this hardly matters. With one prediction in a
-        row it does: a small ridge would complete the others as if they all agreed with it.
+        The factors are scaled so that instance factors have unit variance. The ridge is then the
+        variance of the residuals, as in the factor model of Tipping and Bishop (1999). With
+        complete rows this has little effect. In a row with a single prediction, a small ridge would
+        complete the missing cells as if all classifiers agreed with it.
         """
         Y = self.fold_in(data).astype(np.float64)
         error, total = 0.0, 0.0
@@ -145,6 +146,7 @@ class FactorModel:
             residual = Z - self.predicted(Y[:, block.start : block.stop])
             error += float((cells * np.square(residual)).sum())
             total += float(cells.sum())
+        # whiten: with Cov(y) = V Λ Vᵀ, factors Λ^½ Vᵀ X go with instance factors of variance 1
         share = data.frequencies / data.frequencies.sum()
         values, vectors = np.linalg.eigh((Y * share) @ Y.T)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
@@ -158,7 +160,7 @@ class FactorModel:
         ----------
         data : EnsembleData
         n_jobs : int, default=None
-            Threads over blocks; as many as BLAS may use if None.
+            Number of threads over blocks; None uses as many as BLAS may use.
         """
         Y = np.empty((len(self.factors), data.n_instances), dtype=data.R.dtype)
 
@@ -174,16 +176,16 @@ class FactorModel:
         use: Callable[[Block, np.ndarray], None],
         n_jobs: int | None = None,
     ) -> None:
-        """Hand every block with its label-free factors to a function, one after another.
+        """Call a function with every block and its label-free factors.
 
         Parameters
         ----------
         data : EnsembleData
         use : callable
-            Called with a block and factors (latent_dim, n), which are overwritten afterwards;
-            blocks come in any order and on several threads.
+            Called with a block and factors (latent_dim, n), which are overwritten afterward.
+            Blocks arrive in any order and on several threads.
         n_jobs : int, default=None
-            Threads over blocks; as many as BLAS may use if None.
+            Number of threads over blocks; None uses as many as BLAS may use.
         """
 
         def run(blocks: Iterator[Block], workspace: Workspace, extra: None) -> None:
@@ -198,14 +200,14 @@ class FactorModel:
                 pass
 
     def predicted(self, Y: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Return the standardised reconstruction (n_rows, n) of instance factors."""
+        """Return the standardized reconstruction (n_rows, n) of instance factors."""
         Z_hat = np.matmul(self.factors.T.astype(Y.dtype, copy=False), Y, out=out)
         if self.bias.any():
             Z_hat += self.bias[:, None].astype(Y.dtype)
         return Z_hat
 
-    def unstandardise(self, Z_hat: np.ndarray) -> np.ndarray:
-        """Return linked values (m, n) or (m, n, K) of standardised rows (n_rows, n)."""
+    def unstandardize(self, Z_hat: np.ndarray) -> np.ndarray:
+        """Return linked values (m, n) or (m, n, K) of standardized rows (n_rows, n)."""
         values = Z_hat * self.scale[:, None] + self.shift[:, None]
         if len(values) == self.n_classifiers:
             return values
@@ -214,10 +216,10 @@ class FactorModel:
 
     def reconstruct(self, Y: np.ndarray) -> np.ndarray:
         """Return the linked reconstruction (m, n) or (m, n, K) of instance factors."""
-        return self.unstandardise(self.predicted(Y))
+        return self.unstandardize(self.predicted(Y))
 
     def complete(self, data: EnsembleData | Block, Y: np.ndarray) -> np.ndarray:
-        """Return R as float64 with its missing cells filled in; others stay as they are.
+        """Return R as float64 with its missing cells filled in; observed cells are unchanged.
 
         Parameters
         ----------

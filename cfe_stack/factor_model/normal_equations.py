@@ -1,9 +1,9 @@
-"""Blocked least-squares kernels of the factorisation.
+"""Blocked least-squares kernels of the factorization.
 
-A Gram matrix is kept packed: the d (d + 1) / 2 entries of its lower triangle, column after column,
-one small system per entry of the last axis. With the long axis last and contiguous, a Cholesky
-factorisation that runs over d in Python works on whole blocks in every NumPy operation, which is
-several times faster than one LAPACK call per small system.
+A Gram matrix is stored packed: the d (d + 1) / 2 entries of its lower triangle, column by column,
+with one small system per entry of the last axis. The long axis is last and contiguous. A Cholesky
+factorization that loops over d in Python then works on whole blocks in every NumPy operation, which
+is several times faster than one LAPACK call per small system.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from scipy.linalg import cho_factor, cho_solve
 
 from cfe_stack.factor_model.workspace import Workspace
 
-LARGE_SYSTEM = 128
-"""From this latent dimension on, one LAPACK call per system is the faster way."""
-CLEARLY_FEWER = 0.9
-"""Below this share of classifiers to factors, systems of one unknown per classifier are faster."""
-PROBE = 16
-"""Instances that are looked at before a whole block is searched for complete ones."""
+MIN_LAPACK_DIM = 128
+"""Minimum latent dimension from which one LAPACK call per system is faster."""
+MAX_DUAL_SHARE = 0.9
+"""Maximum ratio of classifiers to factors at which systems with m unknowns are faster."""
+N_PROBED = 16
+"""Number of instances inspected before a whole block is searched for complete ones."""
 
 
 def _column_starts(d: int) -> list[int]:
@@ -76,12 +76,12 @@ def solve_packed(
         Packed positive semidefinite matrices.
     right_sides : ndarray of shape (d, n)
     ridge : float
-        At least 0; raised where it is lost in the rounding of a matrix, so that singular systems
-        have a finite solution.
+        At least 0. It is raised where it would vanish in the rounding of a matrix, so that singular
+        systems have a finite solution.
     eps : float, default=0.0
-        Relative rounding error of what the matrices were made of, if coarser than their own.
+        Relative rounding error of the data of the matrices, if it is coarser than their own.
     workspace : Workspace, default=None
-        Where the result and what leads to it are kept.
+        Holds the result and the temporaries.
 
     Returns
     -------
@@ -90,13 +90,13 @@ def solve_packed(
     d, n = right_sides.shape
     starts, dtype = _column_starts(d), gram.dtype
     ridges = _visible_ridge(gram[starts[:-1]], ridge, eps)
-    if d >= LARGE_SYSTEM:
+    if d >= MIN_LAPACK_DIM:
         full = unpack(gram, d)
         full[:, np.arange(d), np.arange(d)] += ridges[:, None]
         return np.linalg.solve(full, right_sides.T[:, :, None])[:, :, 0].T
     workspace = workspace or Workspace()
-    # column j of the triangle is triangle[j, j:d]; the right side rides along as its last row, so
-    # that the factorisation is the forward substitution, too
+    # Column j of the Cholesky factor is triangle[j, j:d]. The right-hand side is appended as one
+    # more row, so that the factorization also performs the forward substitution L u = b.
     triangle = workspace.array("triangle", (d, d + 1, n), dtype)
     sums = workspace.array("sums", (d + 1, n), dtype)
     inverse_pivots = workspace.array("inverse_pivots", (d, n), dtype)
@@ -106,15 +106,18 @@ def solve_packed(
         if j == 0:
             column[:-1], column[-1] = packed, right_sides[j]
         else:
+            # left-looking: subtract Σ_{k<j} l_ik l_jk, for all systems of the block at once
             earlier = sums[: d + 1 - j]
             np.einsum("kin,kn->in", triangle[:j, j:], triangle[:j, j], out=earlier)
             np.subtract(packed, earlier[:-1], out=column[:-1])
             np.subtract(right_sides[j], earlier[-1], out=column[-1])
+        # a reciprocal pivot turns d divisions per system into one
         pivot = inverse_pivots[j]
         column[0] += ridges
         np.sqrt(column[0], out=pivot)
         np.reciprocal(pivot, out=pivot)
         column *= pivot
+    # back substitution Lᵀ y = u
     for j in range(d - 1, -1, -1):
         np.einsum("in,in->n", triangle[j, j + 1 : d], solution[j + 1 :], out=sums[0])
         np.subtract(triangle[j, d], sums[0], out=solution[j])
@@ -124,6 +127,8 @@ def solve_packed(
 
 def _visible_ridge(diagonals: np.ndarray, ridge: float, eps: float = 0.0) -> np.ndarray:
     """Return the ridge of every system (n,), at least the rounding error of its diagonal (d, n)."""
+    # 8 d eps times the largest diagonal entry bounds the backward error of a Cholesky factorization
+    # (Higham, Accuracy and Stability of Numerical Algorithms, 2002, theorem 10.3).
     limits = np.finfo(diagonals.dtype)
     rounding = 8 * len(diagonals) * max(limits.eps, eps) * diagonals.max(axis=0)
     return np.maximum(rounding, max(ridge, limits.tiny)).astype(diagonals.dtype, copy=False)
@@ -146,34 +151,36 @@ def solve_instances(
     ridge: float,
     workspace: Workspace | None = None,
 ) -> np.ndarray:
-    """Return the factors (d, n) of a block of instances: y = (X C Xᵀ + λI)⁻¹ X C z.
+    """Return the factors (d, n) of a block of instances, y = (X C Xᵀ + λI)⁻¹ X C z.
 
     Parameters
     ----------
     X : ndarray of shape (d, n_classifiers · k)
-        Classifier factors, k rows of Z per classifier that share its weights.
+        Classifier factors. The k rows of Z of a classifier share its weights.
     C : ndarray of shape (n_classifiers, n)
     weighted_Z : ndarray of shape (n_classifiers · k, n)
-        Already multiplied by the weights, see :func:`weigh`.
+        Multiplied by the weights, see :func:`weigh`.
     ridge : float
     workspace : Workspace, default=None
-        Where the result and what leads to it are kept.
+        Holds the result and the temporaries.
 
     Notes
     -----
-    Instances whose cells have the largest weights of all, which with uniform confidence are the
-    complete ones, share one Gram matrix. Where classifiers are fewer than factors, the systems are
-    solved for one number per classifier: y = X √C (√C XᵀX √C + λI)⁻¹ √C z.
+    Instances whose cells all have the largest weights share one Gram matrix; with uniform
+    confidence these are the complete instances. If there are fewer classifiers than factors, the
+    dual systems have one unknown per classifier: y = X √C (√C XᵀX √C + λI)⁻¹ √C z.
     """
     workspace = workspace or Workspace()
     d, n = len(X), C.shape[1]
+    # X C Xᵀ = Σ_u c_u x_u x_uᵀ is linear in the weights: one matrix product of the packed outer
+    # products with C gives the Gram matrices of all instances.
     products = pair_products(X)
     if products.shape[1] != len(C):
         products = products.reshape(len(products), len(C), -1).sum(axis=2)
     right_sides = workspace.array("right_sides", (d, n), np.result_type(X, weighted_Z))
     np.matmul(X, weighted_Z, out=right_sides)
     complete, weights = alike(C)
-    fewer = X.shape[1] == len(C) < CLEARLY_FEWER * d
+    fewer = X.shape[1] == len(C) < MAX_DUAL_SHARE * d
     if complete is not None:
         shared = products @ weights
         if complete.all():
@@ -201,7 +208,7 @@ def _solve_dual(
     ridge: float,
     workspace: Workspace | None = None,
 ) -> np.ndarray:
-    """Return the factors (d, n) of instances by systems of one unknown per classifier."""
+    """Return the factors (d, n) of instances by systems with one unknown per classifier."""
     workspace = workspace or Workspace()
     (d, m), n = X.shape, C.shape[1]
     dtype = np.result_type(X, C)
@@ -237,15 +244,15 @@ def instance_systems(X: np.ndarray, C: np.ndarray, ridge: float) -> np.ndarray:
 
 
 def alike(C: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-    """Return which instances have the largest weight of every row of `C`, and those weights.
+    """Return which instances have the largest weight in every row of `C`, and those weights.
 
     Returns
     -------
     complete : ndarray of shape (n,), bool, or None
-        None if they are too few for it to matter.
+        None if there are too few to save time.
     weights : ndarray of shape (n_classifiers,)
     """
-    probe = C[:, :: max(1, C.shape[1] // PROBE)]
+    probe = C[:, :: max(1, C.shape[1] // N_PROBED)]
     weights = probe.max(axis=1)
     if C.shape[1] == 1 or not (probe == weights[:, None]).all(axis=0).any():
         return None, weights
@@ -270,7 +277,7 @@ class ClassifierEquations:
     gram : ndarray of shape (d (d + 1) / 2, n_classifiers)
     right_sides : ndarray of shape (d, n_classifiers · k)
     eps : float, default=0.0
-        Relative rounding error of the instance factors that were added.
+        Relative rounding error of the instance factors of the added blocks.
     """
 
     gram: np.ndarray
@@ -298,9 +305,9 @@ class ClassifierEquations:
             Instance factors.
         C : ndarray of shape (n_classifiers, n)
         weighted_Z : ndarray of shape (n_classifiers · k, n)
-            Already multiplied by `C`, see :func:`weigh`.
+            Multiplied by `C`, see :func:`weigh`.
         frequencies : ndarray of shape (n,), default=None
-            How often every instance counts; once if None.
+            Sample weights; all 1 if None.
         workspace : Workspace, default=None
         """
         self.eps = max(self.eps, float(np.finfo(Y.dtype).eps))

@@ -1,7 +1,8 @@
-"""One pass over the data: threads over fixed runs of blocks, their results in a fixed order.
+"""One pass over the data: threads over fixed runs of blocks, with results in a fixed order.
 
-A run is a fixed number of blocks, whatever the number of threads, and what the runs return comes
-back in their order. So sums over a pass are the same to the last bit for any number of threads.
+A run is a fixed number of blocks, independent of the number of threads, and the results of the runs
+are returned in order. Therefore sums over a pass are the same to the last bit for any number of
+threads.
 """
 
 import threading
@@ -20,38 +21,38 @@ from cfe_stack.runtime.threads import n_threads, one_blas_thread
 
 Result = TypeVar("Result")
 
-RUN_BLOCKS = 4
-"""Blocks per run: enough that what a run returns is small beside what it reads."""
-AHEAD = 2
-"""Runs per thread that are under way or wait to be collected."""
-LARGEST_BLOCK = 8192
-"""Instances per block of a sweep, at most: beyond, calls cost nothing any more."""
+N_RUN_BLOCKS = 4
+"""Number of blocks per run, so that the result of a run is small compared with its data."""
+MAX_RUNS_PER_THREAD = 2
+"""Maximum number of runs per thread that are in progress or wait to be collected."""
+MAX_BLOCK_ROWS = 8192
+"""Maximum number of instances per block; larger blocks no longer reduce the overhead of calls."""
 CACHE_SHARE = 16
-"""A sweep's buffers may take so many times what plain reading keeps in the cache."""
+"""Size of a sweep's buffers, as a multiple of the block that plain reading keeps in the cache."""
 
 
 def pass_block_size(data: EnsembleData, latent_dim: int) -> int:
     """Return the number of instances per block of a pass that solves for their factors."""
     rows = data.n_classifiers * (1 if data.R.ndim == 2 else data.n_classes)
     numbers = 1.5 * latent_dim**2 + 3 * rows
-    return min(LARGEST_BLOCK, data.block_size(numbers / CACHE_SHARE))
+    return min(MAX_BLOCK_ROWS, data.block_size(numbers / CACHE_SHARE))
 
 
 def check_engine(n_jobs: Any, store: Any) -> None:
-    """Raise ValueError for a number of threads or a storing rule that is none."""
+    """Raise ValueError for an invalid number of threads or an invalid storing rule."""
     check_n_jobs(n_jobs)
     if not (isinstance(store, bool) or str(store) == "auto"):
         raise ValueError(f"store_instance_factors must be a bool or 'auto', got {store!r}.")
 
 
 def _on_worker(function: Callable[..., Result], blocks: Iterator[Block], extra: Any) -> Result:
-    """Do on a chunk's worker what a thread does for a run."""
+    """Process a chunk of a dask array on its worker, as a thread does for a run."""
     with one_blas_thread():
         return function(blocks, Workspace(), extra)
 
 
 class Passes:
-    """Runs functions over the blocks of the data, with BLAS held to one thread in each.
+    """Functions over the blocks of the data, run on several threads with one BLAS thread each.
 
     Parameters
     ----------
@@ -94,31 +95,31 @@ class Passes:
         extra: Callable[[int, int], Any] | None = None,
         here: bool = False,
     ) -> Iterator[Result]:
-        """Yield what a function makes of every run of blocks, in the order of the runs.
+        """Yield the results of a function over runs of blocks, in the order of the runs.
 
         Parameters
         ----------
         data : EnsembleData
         function : callable
-            Called with the blocks of a run, the workspace of its thread and the run's extra;
-            what it returns must not live in the workspace.
+            Called with the blocks of a run, the workspace of its thread and the run's extra. Its
+            result must not refer to the workspace.
         size : int
             Instances per block.
         extra : callable, default=None
-            Makes the extra of a run out of its first instance and the one behind its last; called
-            in the order of the runs.
+            Returns the extra of a run, given its first instance and the end of its range. It is
+            called in the order of the runs.
         here : bool, default=False
-            Read the chunks of a dask array in this process, for a function that cannot travel.
+            Read the chunks of a dask array in this process, for functions that cannot be pickled.
 
         Notes
         -----
-        Otherwise the runs of a dask array are its chunks, and `function` travels to them.
+        Otherwise the runs of a dask array are its chunks, and `function` runs on their workers.
         """
         if data.chunks is not None and not here:
             step = partial(_on_worker, function)
             yield from data.map_chunks(step, size=size, extra=extra)
             return
-        length = size * RUN_BLOCKS
+        length = size * N_RUN_BLOCKS
         starts = range(0, data.n_instances, length)
         runs = ((start, min(start + length, data.n_instances)) for start in starts)
         tasks = ((run, None if extra is None else extra(*run)) for run in runs)
@@ -132,7 +133,7 @@ class Passes:
         try:
             for run, more in tasks:
                 waiting.append(self._pool.submit(self._run, data, function, size, run, more))
-                if len(waiting) >= AHEAD * self.n_threads:
+                if len(waiting) >= MAX_RUNS_PER_THREAD * self.n_threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -1,4 +1,4 @@
-"""Buffers that are filled again and again, so that no block of a pass allocates its own."""
+"""Reusable buffers, so that the blocks of a pass do not allocate memory."""
 
 import math
 
@@ -7,10 +7,10 @@ from numpy.typing import DTypeLike
 
 
 class Workspace:
-    """Named arrays of one thread; asking for a name again overwrites what it held.
+    """Named arrays of one thread. Requesting a name again overwrites its last array.
 
-    Fresh memory has to be mapped page by page, which for arrays of a block costs as much as
-    filling them.
+    The system maps fresh memory page by page, which for arrays of a block costs as much as filling
+    them.
 
     Examples
     --------
@@ -27,7 +27,7 @@ class Workspace:
         self._buffers: dict[tuple[str, str], np.ndarray] = {}
 
     def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-        """Return a contiguous array of any content.
+        """Return a contiguous array with arbitrary contents.
 
         Parameters
         ----------

@@ -16,22 +16,23 @@ def instance_weights(
     focal_alpha: float | None = None,
     classes: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return class weight × sample weight × focal class factor of labelled instances.
+    """Return class weight × sample weight × focal class factor of labeled instances.
 
     Parameters
     ----------
     labels : ndarray of shape (n_instances,)
-        Class codes of labelled instances.
+        Class codes of labeled instances.
     n_classes : int
     class_weight : dict, "balanced" or None, default=None
         As in scikit-learn; a dict is keyed by the entries of `classes`. ``"balanced"`` gives
         n / (K n_class), K the number of classes present. If only one is, its weight is 1.
     sample_weight : ndarray of shape (n_instances,), default=None
-        Frequencies: a weight of 2 counts the instance twice, also for the class frequencies.
+        Frequencies: an integer weight w is equivalent to repeating the instance w times, also in
+        the class frequencies.
     focal_alpha : float or None, default=None
         Factor of the positive class (1 − α for the negative), binary problems only.
     classes : ndarray of shape (n_classes,), default=None
-        Labels behind the codes; the codes themselves if not given.
+        Labels that the codes stand for; by default the codes themselves.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def class_weights(
     class_weight: ClassWeight,
     classes: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the weight of every class code; all 1 where fewer than two classes are present."""
+    """Return the weight of every class code, all 1 if fewer than two classes are present."""
     counts = np.bincount(labels, weights, minlength=n_classes)
     present = counts > 0
     per_class = np.ones(n_classes)
@@ -105,13 +106,13 @@ def class_weights(
 def prior_log_odds(labels: np.ndarray, weights: np.ndarray, n_classes: int) -> float | np.ndarray:
     """Return the intercept at which a constant score predicts the weighted class frequencies.
 
-    The prior initialisation of RetinaNet (Lin et al., 2017, section 4.1). Half an observation is
-    added to every class, so that an absent class gives a finite value.
+    This is the prior initialization of RetinaNet (Lin et al., 2017, section 4.1). Half an
+    observation is added to every class, so that the value is finite if a class is absent.
 
     Returns
     -------
     float or ndarray of shape (n_classes,)
-        log(π / (1 − π)) for two classes; centred log-frequencies for more.
+        log(π / (1 − π)) for two classes; centered log-frequencies for more.
     """
     counts = np.bincount(labels, weights, minlength=n_classes) + 0.5
     logs = np.log(counts)

@@ -1,10 +1,9 @@
-"""Class weights, and the logistic and focal losses on raw scores.
+"""The logistic and focal losses as functions of margins.
 
-Losses speak margins: the log-odds of the true class against everything else. For two classes with
-score ``s`` that is ``(2 t - 1) s``; for K classes it is ``s_t - logsumexp_{k != t} s_k``. One
-definition therefore serves binary and multiclass problems, and no probability is ever clipped.
-``FocalLoss.value`` uses only operations that NumPy and torch spell alike, so that both trainers
-evaluate the same formula.
+The margin is the log-odds of the true class against all others. For two classes with score ``s`` it
+is ``(2 t - 1) s``; for K classes it is ``s_t - logsumexp_{k != t} s_k``. One definition therefore
+serves binary and multiclass problems, and no probability is ever clipped. ``FocalLoss.value`` uses
+only operations that NumPy and torch have in common: both trainers evaluate the same formula.
 """
 
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ DEFAULT_DELTA = 1e-3
 
 @dataclass(frozen=True)
 class FocalLoss:
-    r"""Stabilised focal loss on margins; ``gamma=0`` is the logistic loss.
+    r"""Stabilized focal loss on margins; ``gamma=0`` is the logistic loss.
 
     Parameters
     ----------
@@ -29,11 +28,11 @@ class FocalLoss:
         Focusing parameter, at least 0.
     delta : float or None, default=None
         Smoothing constant inside the modulating factor. ``None`` means 1e-3 for
-        ``0 < gamma < 1``, where the unsmoothed derivative is singular, and 0 otherwise.
+        ``0 < gamma < 1``, where the derivative without smoothing is singular, and 0 otherwise.
     gradient : {"exact", "reweighted"}, default="exact"
         ``"exact"`` is the derivative of the loss. ``"reweighted"`` treats the modulating factor
-        as a constant instance weight, normalised by the sum of weights; it is the gradient of no
-        loss, and is kept so that published figures can be reproduced.
+        as a constant instance weight, normalized by the sum of weights. It is not the gradient of
+        any loss; it is available so that the published figures can be reproduced.
 
     Raises
     ------
@@ -80,7 +79,7 @@ class FocalLoss:
 
     @property
     def smoothing(self) -> float:
-        """The value of delta that is used."""
+        """The smoothing constant in use."""
         if self.delta is not None:
             return self.delta
         return DEFAULT_DELTA if 0 < self.gamma < 1 else 0.0
@@ -89,6 +88,7 @@ class FocalLoss:
         """Return the modulating factor ``(1 - p_t + delta) ** gamma``, of the shape of `margin`."""
         if self.gamma == 0:
             return xp.ones_like(margin)
+        # log(1 − p_t) = −softplus(μ), accurate where 1 − p_t underflows
         log_miss = -xp.logaddexp(xp.zeros_like(margin), margin)
         if self.smoothing > 0:
             log_miss = xp.log(xp.exp(log_miss) + self.smoothing)
@@ -109,6 +109,7 @@ class FocalLoss:
 
     def derivative(self, margin: np.ndarray) -> np.ndarray:
         """Return the derivative of the loss in the margin (or the reweighted rule's)."""
+        # dFL/dμ = (1 − p_t + δ)^γ [−(1 − p_t) + γ (1 − p_t) / (1 − p_t + δ) · p_t log p_t]
         miss, factor = expit(-margin), self.modulation(margin)
         slope = -factor * miss
         if self.gradient == "exact" and self.gamma > 0:
@@ -132,8 +133,8 @@ class FocalLoss:
             )
         return np.maximum(curvature, 0.0)
 
-    def normaliser(self, margin: np.ndarray, weights: np.ndarray) -> float:
-        """Return what weighted sums of gradients are divided by."""
+    def normalizer(self, margin: np.ndarray, weights: np.ndarray) -> float:
+        """Return the divisor of weighted sums of gradients."""
         if self.gradient == "reweighted":
             return float(weights @ self.modulation(margin))
         return float(weights.sum())

@@ -1,4 +1,4 @@
-"""Links between probabilities and the scale on which the ensemble matrix is factorised."""
+"""Links between probabilities and the scale on which the ensemble matrix is factorized."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
@@ -8,7 +8,7 @@ from scipy.special import expit, softmax
 
 LinkName = Literal["identity", "logit"]
 DEFAULT_CLIP = 1e-3
-"""Probabilities are kept this far from 0 and 1 before a logarithm is taken."""
+"""Distance from 0 and 1 that probabilities keep before a logarithm is taken."""
 
 
 class Link(Protocol):
@@ -29,7 +29,7 @@ class Link(Protocol):
 
 @dataclass(frozen=True)
 class IdentityLink:
-    """The probabilities themselves, as in the sources of the method.
+    """The probabilities themselves, as in the original method.
 
     Examples
     --------
@@ -86,7 +86,7 @@ class LogitLink:
 
 @dataclass(frozen=True)
 class CenteredLogRatioLink:
-    """Centred log-ratios over the last axis, for matrices (n_classifiers, n_instances, n_classes).
+    """Centered log-ratios over the last axis, for matrices (n_classifiers, n_instances, n_classes).
 
     Parameters
     ----------
@@ -113,13 +113,13 @@ class CenteredLogRatioLink:
     clip: float = DEFAULT_CLIP
 
     def forward(self, R: Any, xp: Any = np, axis: int = -1) -> Any:
-        """Return the centred log-ratios of `R`."""
+        """Return the centered log-ratios of `R`."""
         raised = np.maximum(R, self.clip) if xp is np else R.clip(self.clip, 1.0)
         logs = xp.log(raised)
         return logs - logs.mean(axis=axis, keepdims=True)
 
     def inverse(self, Z: Any, xp: Any = np, axis: int = -1) -> Any:
-        """Return the probabilities whose centred log-ratios are `Z`."""
+        """Return the probabilities whose centered log-ratios are `Z`."""
         if xp is np:
             return softmax(Z, axis=axis)
         powers = xp.exp(Z - xp.amax(Z, axis, keepdims=True))
@@ -132,7 +132,7 @@ def make_link(name: LinkName, n_classes: int) -> Link:
     Parameters
     ----------
     name : {"identity", "logit"}
-        ``"logit"`` is the log-odds for two classes and the centred log-ratio for more.
+        ``"logit"`` is the log-odds for two classes and the centered log-ratio for more.
     n_classes : int
 
     Raises

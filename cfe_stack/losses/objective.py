@@ -1,7 +1,7 @@
-"""The one definition of what both trainers minimise, for NumPy arrays and torch tensors alike.
+"""The objective of both trainers, for NumPy arrays and torch tensors.
 
 L = ρ · L_recon + (1 − ρ) · L_sup. Both parts are means, over observed cells and over weighted
-labelled instances, so that ρ means the same at every size.
+labeled instances, so that ρ has the same meaning for any number of classifiers and instances.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from cfe_stack.losses.focal_loss import FocalLoss
 
 
 def squared_error(Z: Any, C: Any, Z_hat: Any) -> Any:
-    """Return Σ c (z − ẑ)² over the cells; a missing cell has weight 0 and a finite z.
+    """Return Σ c (z − ẑ)² over the cells. A missing cell has weight 0 and any finite z.
 
     Parameters
     ----------
@@ -25,14 +25,14 @@ def squared_error(Z: Any, C: Any, Z_hat: Any) -> Any:
 def squared_error_in_place(
     Z: np.ndarray, C: np.ndarray, Z_hat: np.ndarray, frequencies: np.ndarray | None = None
 ) -> float:
-    """Return :func:`squared_error` of arrays in their cache; `Z_hat` is overwritten.
+    """Return :func:`squared_error` without further arrays; `Z_hat` is overwritten.
 
     Parameters
     ----------
     Z, Z_hat : ndarray of shape (n_classifiers · k, n)
     C : ndarray of shape (n_classifiers, n)
     frequencies : ndarray of shape (n,), default=None
-        How often every instance counts; once if None.
+        Sample weights; all 1 if None.
     """
     error = np.subtract(Z, Z_hat, out=Z_hat)
     np.square(error, out=error)
@@ -40,7 +40,7 @@ def squared_error_in_place(
         error *= frequencies
     if len(C) != len(Z):
         error = error.reshape(len(C), -1, Z.shape[1]).sum(axis=1)
-    # row sums are short enough for single precision, their sum is not
+    # sums over a block are accurate enough in single precision, their total is not
     return float(np.einsum("un,un->u", C, error).sum(dtype=np.float64))
 
 
@@ -55,13 +55,13 @@ def reconstruction_loss(error: Any, squared_norms: Any, lambda_reg: float, n_cel
         ‖X‖² + ‖Y‖².
     lambda_reg : float
     n_cells : float
-        Observed cells, counted with their instances' frequencies.
+        Number of observed cells, weighted by the frequencies of their instances.
     """
     return (error + lambda_reg * squared_norms) / n_cells
 
 
 def supervised_loss(loss: FocalLoss, margin: Any, weights: Any, xp: Any = np) -> Any:
-    """Return L_sup = Σ ω ℓ(margin) / Σ ω over labelled instances."""
+    """Return L_sup = Σ ω ℓ(margin) / Σ ω over labeled instances."""
     return (weights * loss.value(margin, xp)).sum() / weights.sum()
 
 

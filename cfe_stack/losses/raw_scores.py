@@ -24,6 +24,7 @@ def margins(scores: Any, labels: Any, xp: Any = np) -> Any:
     """
     if scores.ndim == 1:
         return xp.where(labels == 1, scores, -scores)
+    # μ = s_t − log Σ_{k≠t} e^{s_k}, with the largest other score taken out of the sum
     true = xp.zeros_like(scores, dtype=bool)
     true[xp.arange(len(scores)), labels] = True
     others = xp.where(true, -np.inf, scores)
@@ -36,6 +37,7 @@ def margin_directions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     if scores.ndim == 1:
         return np.where(labels == 1, 1.0, -1.0)
     rows = np.arange(len(scores))
+    # ∂μ/∂s is 1 for the true class, and minus the softmax of the other classes elsewhere
     directions = scores.copy(order="K")
     directions[rows, labels] = -np.inf
     directions -= directions.max(axis=1, keepdims=True)
@@ -46,7 +48,7 @@ def margin_directions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def in_scores(slope: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Return the derivative in the scores of what has a slope (n,) in the margin.
+    """Return the derivative in the scores of a function with slope (n,) in the margin.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ Schedule = Callable[[float], float]
 
 @dataclass(frozen=True)
 class LinearSchedule:
-    """Go from `start` to `end` in a straight line over training.
+    """Linear schedule from `start` to `end` over training.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class LinearSchedule:
 
 @dataclass(frozen=True)
 class CosineSchedule:
-    """Go from `start` to `end` along half a cosine: slowly at both ends.
+    """Cosine schedule from `start` to `end`, which changes slowly at both ends.
 
     Parameters
     ----------
@@ -57,5 +57,5 @@ class CosineSchedule:
 
 
 def scheduled(value: float | Schedule, progress: float) -> float:
-    """Return `value` at `progress` in [0, 1]: a number as it is, a schedule evaluated."""
+    """Return `value` at `progress` in [0, 1], which evaluates schedules and passes numbers on."""
     return float(value(progress)) if callable(value) else float(value)

@@ -1,19 +1,19 @@
-"""Calibrating every classifier on its own: slope and offset of its log-odds."""
+"""Calibration of every classifier on its own: slope and offset of its log-odds."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit
 
-STEPS = 50
-HALVINGS = 30
-CELLS_AT_ONCE = 1 << 14
-"""Cells whose derivatives are taken at a time: they and what is made of them stay in the cache."""
+MAX_STEPS = 50
+MAX_HALVINGS = 30
+BLOCK_CELLS = 1 << 14
+"""Number of cells per block of derivatives, so that temporaries fit in the CPU cache."""
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Per-classifier calibration z̃ = slope · z + offset of log-odds or centred log-ratios.
+    """Per-classifier calibration z̃ = slope · z + offset of log-odds or centered log-ratios.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Calibration:
 
 
 def calibrate(Z: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Calibration:
-    """Fit slope and offset of every classifier by the plain logistic loss.
+    """Fit the slope and offset of every classifier by the plain logistic loss.
 
     Parameters
     ----------
@@ -42,19 +42,20 @@ def calibrate(Z: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Calibra
 
     Notes
     -----
-    Projected Newton steps of all classifiers at once, each halved on its own until its loss falls.
-    They start at slope 0, where the curvature is largest: a learner that is always sure is flat at
-    slope 1, and an undamped step from there leaves for infinity.
+    All classifiers take projected Newton steps at once, and each step is halved on its own until
+    the loss of its classifier falls. The start is at slope 0, where the curvature is largest. At
+    slope 1 the loss of an overconfident classifier is nearly flat, and an undamped Newton step
+    from there would diverge.
     """
     theta = np.zeros((2, Z.shape[-1]))
     value, gradient, hessian = _derivatives(Z, labels, weights, theta)
-    for _ in range(STEPS):
+    for _ in range(MAX_STEPS):
         step = _projected_step(theta, gradient, hessian)
         decrease = -(gradient * step).sum(axis=0)
         if (decrease <= 1e-12 * (1 + np.abs(value))).all():
             break
         size = np.ones(Z.shape[-1])
-        for _ in range(HALVINGS):
+        for _ in range(MAX_HALVINGS):
             moved = theta + size * step
             moved[0] = np.maximum(moved[0], 0.0)
             reached = _derivatives(Z, labels, weights, moved)
@@ -63,18 +64,19 @@ def calibrate(Z: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Calibra
                 break
             size[worse] /= 2
         theta, (value, gradient, hessian) = moved, reached
-    # a classifier whose log-odds are 0 everywhere says nothing, and must not stand in for a prior
-    speaks = (Z != 0).reshape(-1, Z.shape[-1]).any(axis=0)
-    return Calibration(np.where(speaks, theta[0], 1.0), np.where(speaks, theta[1], 0.0))
+    # the offset of a classifier whose log-odds are all 0 would act as a second intercept
+    informative = (Z != 0).reshape(-1, Z.shape[-1]).any(axis=0)
+    return Calibration(np.where(informative, theta[0], 1.0), np.where(informative, theta[1], 0.0))
 
 
 def _projected_step(theta: np.ndarray, gradient: np.ndarray, hessian: np.ndarray) -> np.ndarray:
     """Return Newton steps (2, m) that keep slopes ≥ 0; `hessian` holds aa, ac and cc."""
     aa, ac, cc = hessian
+    # Cramer's rule for all 2 × 2 systems; the prior keeps the determinants positive
     determinant = aa * cc - ac**2
     slope = (ac * gradient[1] - cc * gradient[0]) / determinant
     offset = (ac * gradient[0] - aa * gradient[1]) / determinant
-    # where the slope meets its bound, the offset goes to the best point on the bound
+    # where the step would make a slope negative, minimize over the offset on the bound slope = 0
     bound = theta[0] + slope < 0
     slope = np.where(bound, -theta[0], slope)
     offset = np.where(bound, -(gradient[1] + ac * slope) / cc, offset)
@@ -89,7 +91,7 @@ def _derivatives(
     away = theta - np.array([[1.0], [0.0]])
     ones = np.ones(Z.shape[-1])
     sums = [0.5 * np.square(away).sum(axis=0), away, np.stack([ones, 0 * ones, ones])]
-    size = max(1, CELLS_AT_ONCE // max(Z[:1].size, 1))
+    size = max(1, BLOCK_CELLS // max(Z[:1].size, 1))
     for start in range(0, len(Z), size):
         here = slice(start, start + size)
         for total, part in zip(
@@ -103,7 +105,7 @@ def _derivatives(
 def _two_class_derivatives(
     Z: np.ndarray, labels: np.ndarray, weights: np.ndarray, theta: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what rows of two classes add to them."""
+    """Return what rows of two classes contribute to loss, gradient and Hessian."""
     a, c = theta
     scores = Z * a + c
     target = (labels == 1).astype(float)[:, None]
@@ -122,8 +124,10 @@ def _two_class_derivatives(
 def _multiclass_derivatives(
     Z: np.ndarray, labels: np.ndarray, weights: np.ndarray, theta: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the same for slopes alone; offsets have gradient 0 and stay where they are."""
+    """Return the same for more classes, which have slopes only: offsets have gradient 0."""
     a = theta[0]
+    # With p = softmax(a z) over classes: ℓ = log Σ e^{a z_k} − a z_t, ∂ℓ/∂a = E_p[z] − z_t, and
+    # ∂²ℓ/∂a² = Var_p[z]. One buffer holds e^{a z}, then its products with z and z².
     p = Z * a
     top = p.max(axis=1)
     p -= top[:, None]

@@ -1,8 +1,8 @@
-"""The columns of a pool's problem: features, features times gates, intercepts. None are stored.
+"""The columns of a pool's problem: features, features times gates, intercepts.
 
 Scores are linear in the coefficients: z · w + Σ_g φ_g z · γ_g + b, with the classifiers on the last
-axis of z. Everything a solver needs of the columns is a product with the features, so that they are
-read once where a matrix of all columns would be read once per gate.
+axis of z. The matrix of all columns is never formed. Everything that a solver needs is a product
+with the features, which are therefore read once instead of once per gate.
 """
 
 from collections.abc import Iterator, Sized
@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-GRAM_CELLS = 1 << 17
-"""Cells that are weighed at a time: about what a core's cache holds."""
-ROWS_AT_ONCE = 1 << 15
-"""Rows of features that are asked for at a time."""
+GRAM_BLOCK_CELLS = 1 << 17
+"""Number of cells of a block in Gram products, so that its temporaries fit in the CPU cache."""
+BLOCK_ROWS = 1 << 15
+"""Number of rows of features that are requested at a time."""
 
 
 def row_slices(features: Sized) -> Iterator[slice]:
-    """Yield slices that cover the rows of `features`; one empty slice if there are none."""
-    for start in range(0, max(len(features), 1), ROWS_AT_ONCE):
-        yield slice(start, start + ROWS_AT_ONCE)
+    """Yield slices that cover the rows of `features`, or one empty slice if there are none."""
+    for start in range(0, max(len(features), 1), BLOCK_ROWS):
+        yield slice(start, start + BLOCK_ROWS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class PoolDesign:
     Parameters
     ----------
     Z : ndarray of shape (n, m) or (n, n_classes, m)
-        Features, or anything that has a length and gives such an array for a slice of rows.
+        Features, or an object with a length that returns such an array for a slice of rows.
     phi : ndarray of shape (n, n_gates), default=None
         Gate values; no gates if None.
 
@@ -49,7 +49,7 @@ class PoolDesign:
 
     @cached_property
     def sizes(self) -> tuple[int, int, int]:
-        """Number of weights, of coefficients of gates, and of intercepts."""
+        """Numbers of weights, of gate coefficients, and of intercepts."""
         *classes, m = self.Z[:0].shape[1:]
         gates = 0 if self.phi is None else self.phi.shape[1]
         return m, m * gates, classes[0] if classes else 1
@@ -61,7 +61,7 @@ class PoolDesign:
         return ones if self.phi is None else np.concatenate([ones, self.phi.T])
 
     def _parts(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """Yield runs of rows, their features, and ones with their gate values."""
+        """Yield slices of rows with their features and their gates."""
         for rows in row_slices(self.Z):
             yield rows, self.Z[rows], self._gates[:, rows]
 
@@ -69,9 +69,10 @@ class PoolDesign:
         """Return the scores (n,) or (n, n_classes) of coefficients (p,)."""
         m, n_gated, k = self.sizes
         coefficients, intercept = theta[: m + n_gated].reshape(-1, m), theta[m + n_gated :]
-        # classes first, since what follows adds and compares classes
+        # classes first in memory, since losses add and compare classes elementwise
         scores = np.empty((k, len(self.Z)))
         for rows, Z, gates in self._parts():
+            # one product per block gives z · w and all z · γ_g; the gates weigh them afterward
             products = (coefficients @ Z.reshape(-1, m).T).reshape(len(gates), len(Z), k)
             np.einsum("gnk,gn->kn", products, gates, out=scores[:, rows])
         scores += intercept[:, None]
@@ -96,8 +97,10 @@ class PoolDesign:
         gram = np.zeros((top + k, top + k))
         for rows, Z, gates in self._parts():
             part = np.ascontiguousarray(weights[rows])
+            # weights and gates are shared by the classes: every (row, class) pair is one row
             spread = np.repeat(gates, k, axis=1)
             gram[:top, :top] += weighted_gram(Z.reshape(-1, m), spread, part.ravel())
+            # the intercept of class j is a column that is 1 in the rows of class j only
             for j, of_class in enumerate(part.T):
                 across = (gates * of_class) @ Z[:, j]
                 gram[:top, top + j] += across.ravel()
@@ -120,9 +123,10 @@ def weighted_gram(
     weights: np.ndarray,
     constants: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return Σ ω c cᵀ of columns c = (z, φ z, constants), as products of arrays with themselves.
+    """Return Σ ω c cᵀ of columns c = (z, φ z, constants).
 
-    NumPy computes only half of such a product.
+    The columns are scaled by √ω, so that the Gram matrix is a product of an array with its own
+    transpose: NumPy computes only one half of it (BLAS syrk).
 
     Parameters
     ----------
@@ -136,7 +140,7 @@ def weighted_gram(
     """
     (n, m), k = rows.shape, 0 if constants is None else constants.shape[1]
     p = m * len(gates) + k
-    size = min(max(256, GRAM_CELLS // p), max(n, 1))
+    size = min(max(256, GRAM_BLOCK_CELLS // p), max(n, 1))
     roots, gram = np.sqrt(weights), np.zeros((p, p))
     scaled = np.empty((size, p))
     for start in range(0, n, size):

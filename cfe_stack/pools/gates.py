@@ -1,4 +1,4 @@
-"""Gates: functions of an instance that decide whom a pool trusts, from label-free factors."""
+"""Gates: label-free functions of an instance that change the weights of a pool."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -8,7 +8,7 @@ from scipy.special import softmax, xlogy
 
 
 def mean_entropy(Z: np.ndarray) -> np.ndarray:
-    """Return the entropy of the average prediction of centred log-ratios (n, K, m)."""
+    """Return the entropy (n,) of the average prediction, given centered log-ratios (n, K, m)."""
     average = softmax(Z, axis=1).mean(axis=2)
     return -xlogy(average, average).sum(axis=1)
 
@@ -36,16 +36,16 @@ def linear_gate(values: Any, direction: Any, offset: Any, xp: Any = np) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Gates:
-    """tanh of the first instance factor; for more than two classes also of the entropy.
+    """Gates of an instance: tanh of its first factor and, for K > 2, of its mean entropy.
 
     Parameters
     ----------
     direction : ndarray of shape (latent_dim,)
         The first principal axis of the reconstruction, as a function of the instance factors.
     center, scale : float
-        What makes the first factor have mean 0 and variance 1 in training.
+        Mean and standard deviation of the first factor in training.
     entropy_center, entropy_scale : float
-        The same for the entropy of the average prediction.
+        Mean and standard deviation of the entropy of the average prediction.
     """
 
     direction: np.ndarray
@@ -56,7 +56,7 @@ class Gates:
 
     @classmethod
     def fit(cls, factors: np.ndarray, Y: np.ndarray, Z: np.ndarray, weights: np.ndarray) -> Self:
-        """Find the first factor of training instances.
+        """Fit the direction of the first factor, and the scales, to training instances.
 
         Parameters
         ----------
@@ -65,19 +65,22 @@ class Gates:
         Y : ndarray of shape (latent_dim, n)
             Label-free instance factors.
         Z : ndarray of shape (n, m) or (n, K, m)
-            Log-odds or centred log-ratios.
+            Log-odds or centered log-ratios.
         weights : ndarray of shape (n,)
             Frequencies.
         """
         share = weights / weights.sum()
         Y = Y.astype(np.float64)
-        centred = Y - (Y @ share)[:, None]
-        values, vectors = np.linalg.eigh((centred * share) @ centred.T)
+        centered = Y - (Y @ share)[:, None]
+        values, vectors = np.linalg.eigh((centered * share) @ centered.T)
+        # The reconstruction Xᵀ y has covariance Xᵀ S X with S = Cov(y). Its first principal axis in
+        # terms of y is S^½ times the leading eigenvector of S^½ X Xᵀ S^½, which is only d × d.
         root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
         products = factors @ factors.T
         axis = root @ np.linalg.eigh(root @ products @ root)[1][:, -1]
         loadings = factors.T @ axis
-        # the sign is free: agree with the classifiers, or fix it where they cancel out
+        # The sign of an eigenvector is arbitrary: let the loadings sum to a positive number, or
+        # make the largest entry positive where they cancel out.
         total = loadings.sum()
         if abs(total) < 1e-8 * np.abs(loadings).sum():
             total = axis[np.abs(axis).argmax()]

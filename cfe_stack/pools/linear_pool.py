@@ -18,11 +18,11 @@ from cfe_stack.pools.calibration import Calibration
 from cfe_stack.pools.inputs import PoolFeatures, PoolInputs
 from cfe_stack.pools.newton import NewtonPath
 
-SMALLEST = 1e-6
-"""Probabilities of the true class are kept this far from 0 and 1 while weights are learned."""
+MIN_PROBABILITY = 1e-6
+"""Distance from 0 and 1 that probabilities of the true class keep while weights are learned."""
 SUM_PENALTY = 1e6
-"""Strength, per observation, that keeps the weights' sum at 1 between two exact scalings."""
-GREEDY_ROUNDS = 50
+"""Penalty, per observation, that keeps the sum of the weights at 1 until they are rescaled."""
+N_GREEDY_ROUNDS = 50
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LinearFamily:
     ----------
     name : str
     strengths : tuple of float, default=()
-        Pull of the weights towards 1/m; empty for greedy ensemble selection, which has none.
+        Penalties that pull the weights toward 1/m; empty for greedy ensemble selection.
     """
 
     name: str
@@ -121,8 +121,8 @@ class LinearPool:
 
         Notes
         -----
-        log p − log ½ of two classes, log p − log 1/K of more, is shared out in proportion to what
-        each classifier adds to p − 1/K.
+        The score log p − log 1/K is divided among the classifiers in proportion to their
+        contributions to p − 1/K.
         """
         full = np.stack([1 - P, P], axis=1) if P.ndim == 2 else P
         neutral = 1 / full.shape[1]
@@ -130,6 +130,7 @@ class LinearPool:
         highest = 1 - DEFAULT_CLIP if P.ndim == 2 else np.inf
         rise = np.log(np.clip(mixed, DEFAULT_CLIP, highest)) - np.log(neutral)
         away = mixed - neutral
+        # rise / away tends to the derivative of log at 1/K, which is K
         close = np.abs(away) < 1e-9
         rate = np.where(close, 1 / neutral, rise / np.where(close, 1.0, away))
         parts = self.slope * self.weights * (full - neutral) * rate[:, :, None]
@@ -157,7 +158,7 @@ class LinearPool:
 
     @classmethod
     def average(cls, pools: list[Self], shares: np.ndarray) -> Self:
-        """Return the pool of averaged weights; what the shares sum to becomes its slope."""
+        """Return the pool of averaged weights, whose slope is the sum of the shares."""
         total = float(np.sum(shares))
         weights = sum(s * pool.weights for s, pool in zip(shares, pools, strict=True))
         if total > 0:
@@ -169,7 +170,7 @@ class LinearPool:
 
 @dataclass(frozen=True, eq=False)
 class MixtureProblem:
-    """Minimise Σ ω ℓ(q) + ½ l ‖w − 1/m‖² over w ≥ 0 with Σ w = 1; q = G w.
+    """Minimize Σ ω ℓ(q) + ½ l ‖w − 1/m‖² over w ≥ 0 with Σ w = 1; q = G w.
 
     Parameters
     ----------
@@ -189,21 +190,21 @@ class MixtureProblem:
 
     @property
     def nonnegative(self) -> np.ndarray:
-        """All weights are."""
+        """All weights are non-negative."""
         return np.ones(self.given.shape[1], dtype=bool)
 
     @property
     def penalty(self) -> np.ndarray:
-        """The strength, for every weight."""
+        """Strength of the penalty of every weight."""
         return np.full(self.given.shape[1], self.strength)
 
     @property
     def work(self) -> int:
-        """Multiplications that a curvature takes."""
+        """Number of multiplications that a Hessian takes."""
         return self.given.size * self.given.shape[1]
 
     def at(self, w: np.ndarray) -> "MixturePoint":
-        """Return what is known at `w`."""
+        """Return the problem evaluated at `w`."""
         return MixturePoint(self, w)
 
 
@@ -222,7 +223,7 @@ class MixturePoint:
 
     @cached_property
     def _q(self) -> np.ndarray:
-        return np.clip(self.problem.given @ self.theta, SMALLEST, 1 - SMALLEST)
+        return np.clip(self.problem.given @ self.theta, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
 
     @cached_property
     def _rate(self) -> np.ndarray:
@@ -234,7 +235,7 @@ class MixturePoint:
 
     @cached_property
     def value(self) -> float:
-        """The penalised loss."""
+        """The penalized loss."""
         posed, w = self.problem, self.theta
         penalty = posed.strength * np.square(w - 1 / len(w)).sum()
         penalty += SUM_PENALTY * posed.weights.sum() * (w.sum() - 1) ** 2
@@ -249,6 +250,8 @@ class MixturePoint:
 
     def curvature(self) -> np.ndarray:
         """Return a positive semidefinite Hessian (m, m), without the penalty's diagonal."""
+        # ℓ is a function of logit q: d²ℓ/dq² = rate² (ℓ'' + ℓ' (2 q − 1)), with negative parts left
+        # out so that the matrix stays semidefinite.
         posed, rate = self.problem, self._rate
         bend = posed.loss.curvature(logit(self._q)) + self._slope * (2 * self._q - 1)
         scaled = posed.given * (rate * np.sqrt(posed.weights * np.maximum(bend, 0.0)))[:, None]
@@ -268,7 +271,7 @@ def greedy_selection(given: np.ndarray, weights: np.ndarray, loss: FocalLoss) ->
     Returns
     -------
     ndarray of shape (n_classifiers,)
-        Shares of the best of the first `GREEDY_ROUNDS` selections.
+        Shares of the best of the first `N_GREEDY_ROUNDS` selections.
 
     References
     ----------
@@ -285,8 +288,8 @@ def greedy_selection(given: np.ndarray, weights: np.ndarray, loss: FocalLoss) ->
     """
     total, counts = np.zeros(len(given)), np.zeros(given.shape[1])
     best, chosen = np.inf, counts
-    for size in range(1, GREEDY_ROUNDS + 1):
-        q = np.clip((total[:, None] + given) / size, SMALLEST, 1 - SMALLEST)
+    for size in range(1, N_GREEDY_ROUNDS + 1):
+        q = np.clip((total[:, None] + given) / size, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
         losses = weights @ loss.value(logit(q))
         pick = int(losses.argmin())
         total, counts = total + given[:, pick], counts.copy()

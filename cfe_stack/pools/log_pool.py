@@ -1,9 +1,9 @@
-"""Opinion pools on calibrated log-odds: families, regularisation paths, and the pool that predicts.
+"""Opinion pools on calibrated log-odds: families, regularization paths, and the fitted pool.
 
 A pool's score is linear in its coefficients: Σ_u (w_u + Σ_g γ_ug φ_g) z̃_u + v_u h̃_u + b, with z̃_u
 the calibrated log-odds of classifier u, h̃_u the same of bounded log-odds, and φ_g functions of the
-instance (gates). So pools that were trained apart can be averaged coefficient by coefficient, and
-the result is a pool again.
+instance (gates). Therefore pools that were trained separately can be averaged coefficient by
+coefficient, and the result is a pool again.
 """
 
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ class Family:
     ----------
     name : str
     weight_strengths : tuple of float
-        Pull of the weights towards 1/m.
+        Penalties that pull the weights toward 1/m.
     gate_strengths : tuple of float, default=()
-        Pull of the gates towards 0; empty for a pool without gates.
+        Penalties that pull the gates toward 0; empty for a pool without gates.
     signed : bool, default=False
         Allow negative weights.
     bounded : bool, default=False
@@ -52,7 +52,7 @@ class Family:
 
     @property
     def grid(self) -> list[tuple[float, float]]:
-        """Pairs of strengths, neighbours next to each other."""
+        """Pairs of strengths, in an order in which consecutive pairs differ in one strength."""
         path = []
         for k, gate in enumerate(self.gate_strengths or (0.0,)):
             weights = self.weight_strengths[:: 1 if k % 2 == 0 else -1]
@@ -127,13 +127,13 @@ def bounded_log_odds(Z: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     Z : ndarray of shape (n, n_classifiers) or (n, n_classes, n_classifiers)
-        Log-odds or centred log-ratios.
+        Log-odds or centered log-ratios.
 
     Notes
     -----
-    :math:`4 (p - 1/2)` of log-odds and :math:`K p_k - 1` of centred log-ratios, which are like
-    them where no class is preferred. They end where log-odds go on, so that a learner that is far
-    too sure has hardly more to say than one that is sure.
+    :math:`4 (p - 1/2)` of log-odds and :math:`K p_k - 1` of centered log-ratios. Both agree with
+    them to first order around the uniform prediction, and both are bounded, so that an extremely
+    overconfident classifier has hardly more influence than a confident one.
 
     Examples
     --------
@@ -215,14 +215,15 @@ class Pool:
         )
 
     def instance_weights(self, Z: np.ndarray, phi: np.ndarray) -> np.ndarray:
-        """Return what a unit of log-odds weighs in every instance, (n, n_classifiers).
+        """Return the weight (n, n_classifiers) of a unit of log-odds on every instance.
 
-        Bounded log-odds count by their size in units of the log-odds, which for two classes is
-        the smaller the surer a classifier is. `contributions` are exact, this is their summary.
+        Bounded log-odds are expressed in units of log-odds: for two classes, the more confident a
+        classifier is, the smaller that unit is. This is a summary; `contributions` are exact.
         """
         weights = self._weights_at(phi)
         if self.bounded is None:
             return weights
+        # the least-squares coefficient of the bounded log-odds on the log-odds of a cell
         along, size = Z * bounded_log_odds(Z), Z * Z
         if Z.ndim == 3:
             along, size = along.sum(axis=1), size.sum(axis=1)

@@ -1,4 +1,4 @@
-"""Projected Newton for penalised losses of scores that are linear in a few coefficients."""
+"""Projected Newton steps for penalized losses of scores that are linear in a few coefficients."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,11 +13,11 @@ from cfe_stack.losses.raw_scores import in_scores, margin_directions, margins
 from cfe_stack.pools.design import PoolDesign
 
 CLASS_PRIOR = 0.5
-"""Strength, in observations, of the pull of a two-class intercept towards 0."""
+"""Strength, in observations, of the pull of a two-class intercept toward 0."""
 
 
 def intercept_prior(n_intercepts: int) -> float:
-    """Return the strength of the pull of intercepts towards 0.
+    """Return the strength of the pull of intercepts toward 0.
 
     Centered log-ratios of two classes are ±½ of the log-odds, so that the same pull on the
     difference of two class intercepts needs twice the strength on each.
@@ -25,27 +25,28 @@ def intercept_prior(n_intercepts: int) -> float:
     return CLASS_PRIOR if n_intercepts == 1 else 2 * CLASS_PRIOR
 
 
-SLOW = 0.1
-"""A curvature is calculated anew where a step with the last one leaves more than this share."""
+MAX_REMAINING_SHARE = 0.1
+"""A kept Hessian is recomputed when a step with it leaves more than this share of the decrease."""
 
-LITTLE_WORK = 1 << 21
-"""A curvature of fewer multiplications costs no more than a further step: none is kept."""
+MIN_WORK_TO_KEEP = 1 << 21
+"""Hessians that take fewer multiplications are recomputed in every step, which is cheaper."""
 
 
 @dataclass(frozen=True, eq=False)
 class PoolProblem:
-    """Minimise Σ ω ℓ(margin) + ½ Σ l_j (θ_j − c_j)², with θ_j ≥ 0 where asked.
+    """Minimize Σ ω ℓ(margin) + ½ Σ l_j (θ_j − c_j)², with θ_j ≥ 0 for some j.
 
     Parameters
     ----------
     design : PoolDesign
-        The scores are linear in θ; intercepts come last.
+        The columns of the scores, which are linear in θ. Intercepts come last.
     rows : LabeledRows
         Labels, weights ω and loss ℓ. Penalties count observations, so the ω should sum to the
         number of observations: see :meth:`cfe_stack.losses.LabeledRows.normalized`.
     penalty, center : ndarray of shape (p,)
-        Strengths l ≥ 0 and the point c that the coefficients are shrunk to.
+        Strengths l ≥ 0, and the point c that the coefficients are shrunk to.
     nonnegative : ndarray of shape (p,), bool
+        Which coefficients must not be negative.
     """
 
     design: PoolDesign
@@ -56,17 +57,17 @@ class PoolProblem:
 
     @property
     def work(self) -> int:
-        """Multiplications that a curvature takes."""
+        """Number of multiplications that a Hessian takes."""
         return len(self.rows.labels) * self.design.sizes[2] * len(self.penalty) ** 2
 
     def at(self, theta: np.ndarray) -> "PoolPoint":
-        """Return what is known of the problem at `theta`."""
+        """Return the problem evaluated at `theta`."""
         return PoolPoint(self, theta)
 
 
 @dataclass(frozen=True, eq=False)
 class PoolPoint:
-    """A problem at given coefficients; scores are calculated once.
+    """A problem at given coefficients, whose scores are computed once.
 
     Parameters
     ----------
@@ -96,14 +97,14 @@ class PoolPoint:
 
     @cached_property
     def value(self) -> float:
-        """The penalised loss."""
+        """The penalized loss."""
         posed = self.problem
         penalty = 0.5 * posed.penalty @ np.square(self.theta - posed.center)
         rows = posed.rows
         return float(rows.loss_weights @ rows.loss.value(self._margin) + penalty)
 
     def gradient(self) -> np.ndarray:
-        """Return the gradient (p,) of the penalised loss."""
+        """Return the gradient (p,) of the penalized loss."""
         posed = self.problem
         on_scores = in_scores(self._slope, self._directions)
         pull = posed.penalty * (self.theta - posed.center)
@@ -112,14 +113,15 @@ class PoolPoint:
     def curvature(self) -> np.ndarray:
         """Return the Hessian (p, p) of the loss, positive semidefinite, without the penalty.
 
-        It is exact for the logistic loss; where the focal loss is concave in the margin, that part
-        of the curvature is left out.
+        It is exact for the logistic loss. The focal loss is concave in the margin in places; its
+        negative curvature is set to 0 there, so that every step is a descent direction.
         """
         rows, design = self.problem.rows, self.problem.design
         curvature = rows.loss_weights * rows.loss.curvature(self._margin)
         if self._scores.ndim == 1:
             return design.gram(curvature)
-        # the margin's second derivative is −(diag(π) − π πᵀ), π the softmax of the other classes
+        # With directions d = ∂μ/∂s, the Hessian of ℓ(μ(s)) is ℓ'' d dᵀ + ℓ' ∂²μ/∂s². The margin's
+        # second derivative is −(diag(π) − π πᵀ), where π is the softmax of the other classes.
         others = np.maximum(-self._directions, 0.0)
         hessian = design.gram(-self._slope[:, None] * others)
         hessian += design.contracted_gram(self._directions, curvature)
@@ -128,13 +130,15 @@ class PoolPoint:
 
 
 def _cholesky(matrix: np.ndarray) -> np.ndarray:
-    """Return the lower factor of a positive semidefinite matrix, which may be singular."""
+    """Return the lower Cholesky factor of a positive semidefinite matrix, which may be singular."""
+    # Copies of a classifier make the matrix singular. A ridge at the level of rounding makes it
+    # definite without moving the solution visibly; it grows if rounding has made it indefinite.
     scale = max(float(matrix.diagonal().max(initial=0.0)), np.finfo(float).tiny)
     jitter = 1e-14 * scale
     while True:
-        visible = matrix.copy()
-        visible.flat[:: len(matrix) + 1] += jitter
-        factor, failed = dpotrf(visible, lower=1, clean=1)
+        shifted = matrix.copy()
+        shifted.flat[:: len(matrix) + 1] += jitter
+        factor, failed = dpotrf(shifted, lower=1, clean=1)
         if not failed:
             return factor
         jitter *= 100
@@ -143,15 +147,18 @@ def _cholesky(matrix: np.ndarray) -> np.ndarray:
 def _quadratic_step(
     theta: np.ndarray, gradient: np.ndarray, hessian: np.ndarray, nonnegative: np.ndarray
 ) -> np.ndarray:
-    """Return the minimiser of the quadratic model over the coefficients that may not be < 0."""
+    """Return the minimizer of the quadratic model, with coefficients ≥ 0 where required."""
+    # The model is ½ xᵀ H x − xᵀ (H θ − g) up to a constant.
     target = hessian @ theta - gradient
     unbounded = dpotrs(_cholesky(hessian), target, lower=1)[0]
     if not (unbounded[nonnegative] < 0).any():
         return unbounded
     if nonnegative.all():
+        # With H = L Lᵀ the model is ½ ‖Lᵀ x − L⁻¹ t‖²: non-negative least squares.
         root = _cholesky(hessian)
         return nnls(root.T, dtrtrs(root, target, lower=1)[0])[0]
-    # eliminate the free coefficients, then non-negative least squares on the rest
+    # Eliminate the free coefficients (Schur complement), and solve non-negative least squares for
+    # the bounded ones; the free ones follow from them.
     bound, free = np.flatnonzero(nonnegative), np.flatnonzero(~nonnegative)
     inner = hessian[free[:, None], free]
     cross = hessian[free[:, None], bound]
@@ -169,7 +176,7 @@ def _quadratic_step(
 
 
 class Point(Protocol):
-    """What :class:`NewtonPath` needs to know of a problem at given coefficients."""
+    """What :class:`NewtonPath` needs of a problem at given coefficients."""
 
     @property
     def theta(self) -> np.ndarray:
@@ -177,7 +184,7 @@ class Point(Protocol):
 
     @property
     def value(self) -> float:
-        """What is minimised."""
+        """Value of the objective."""
 
     def gradient(self) -> np.ndarray:
         """Return its gradient (p,)."""
@@ -199,18 +206,25 @@ class Problem(Protocol):
 
     @property
     def work(self) -> int:
-        """Multiplications that a curvature takes."""
+        """Number of multiplications that a Hessian takes."""
 
     def at(self, theta: np.ndarray) -> Point:
-        """Return what is known at `theta`."""
+        """Return the problem evaluated at `theta`."""
 
 
 class NewtonPath:
-    """Minimises problems that differ in their penalties, one after another.
+    """Minimizer of problems that differ in their penalties, one after another.
 
-    Newton steps on the constrained quadratic model. The curvature of the data costs far more than
-    a gradient and changes little between neighbours on a regularisation path, so that it is kept
-    as long as steps with it still make nine tenths of the way.
+    Every step minimizes the quadratic model under the constraints. The Hessian of the loss costs
+    far more than a gradient and changes little between neighbors on a regularization path.
+    Therefore it is kept, and updated by BFGS, as long as a step with it achieves at least nine
+    tenths of the possible decrease.
+
+    References
+    ----------
+    .. [1] D. Bertsekas, "Projected Newton Methods for Optimization Problems with Simple
+       Constraints", SIAM Journal on Control and Optimization 1982.
+    .. [2] J. Nocedal, S. Wright, "Numerical Optimization", 2006, equation 6.19 (BFGS).
     """
 
     _curvature: Any = None
@@ -218,16 +232,16 @@ class NewtonPath:
     def minimize(
         self, problem: Problem, start: np.ndarray, *, max_steps: int = 100, tol: float = 1e-13
     ) -> np.ndarray:
-        """Return the minimiser of `problem`.
+        """Return the minimizer of `problem`.
 
         Parameters
         ----------
         problem : Problem
         start : ndarray of shape (p,)
-            A feasible point; a neighbour on a regularisation path saves steps.
+            A feasible point. The solution at a neighboring grid point saves steps.
         max_steps : int, default=100
         tol : float, default=1e-13
-            Stop after the step that is expected to leave less than `tol` · (1 + value).
+            Stop after the step whose expected remaining decrease is below `tol` · (1 + value).
 
         Returns
         -------
@@ -239,27 +253,34 @@ class NewtonPath:
             direction, decrease, fresh = self._step(problem, point, gradient, last)
             if decrease <= 0:
                 break
+            # backtracking line search with the Armijo condition
             reached, size = problem.at(point.theta + direction), 1.0
             while reached.value > point.value - 1e-4 * size * decrease and size > 1e-8:
                 size /= 2
                 reached = problem.at(point.theta + size * direction)
             if size <= 1e-8:
+                # the predicted decrease is below the rounding error of the value
                 break
-            # both kinds of steps converge faster than linearly
-            left = decrease * (decrease / last if last < np.inf else 1.0 if fresh else SLOW)
+            # Newton and BFGS steps converge superlinearly, so the ratio of the last two decreases
+            # is an upper estimate of the next one.
+            if last < np.inf:
+                ratio = decrease / last
+            else:
+                ratio = 1.0 if fresh else MAX_REMAINING_SHARE
+            left = decrease * ratio
             move, point, last = reached.theta - point.theta, reached, decrease
             if left <= tol * (1 + abs(point.value)):
                 break
             before, gradient = gradient, point.gradient()
-            if problem.work >= LITTLE_WORK:
-                self._learn(move, gradient - before - problem.penalty * move)
+            if problem.work >= MIN_WORK_TO_KEEP:
+                self._update_curvature(move, gradient - before - problem.penalty * move)
         return point.theta
 
     def _step(
         self, problem: Problem, point: Point, gradient: np.ndarray, last: float
     ) -> tuple[np.ndarray, float, bool]:
-        """Return a step, the decrease it predicts, and whether its curvature is that of here."""
-        fresh = self._curvature is None or problem.work < LITTLE_WORK
+        """Return a step, its predicted decrease, and whether its Hessian was computed here."""
+        fresh = self._curvature is None or problem.work < MIN_WORK_TO_KEEP
         while True:
             if fresh:
                 self._curvature = point.curvature()
@@ -268,14 +289,16 @@ class NewtonPath:
             target = _quadratic_step(point.theta, gradient, hessian, problem.nonnegative)
             direction = target - point.theta
             decrease = -float(gradient @ direction)
-            if fresh or decrease <= SLOW * last:
+            # a kept Hessian is good enough while decreases still shrink tenfold per step
+            if fresh or decrease <= MAX_REMAINING_SHARE * last:
                 return direction, decrease, fresh
             fresh = True
 
-    def _learn(self, move: np.ndarray, change: np.ndarray) -> None:
-        """Update the curvature (BFGS) by what a move changed in the gradient of the loss."""
+    def _update_curvature(self, move: np.ndarray, change: np.ndarray) -> None:
+        """Apply a BFGS update: a move changed the gradient of the loss by `change`."""
         expected = self._curvature @ move
         along, predicted = float(change @ move), float(expected @ move)
+        # a pair that contradicts the Hessian by more than tenfold would spoil it
         if 0.1 * predicted < along < 10 * predicted:
             self._curvature += np.outer(change, change) / along
             self._curvature -= np.outer(expected, expected) / predicted

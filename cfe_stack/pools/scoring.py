@@ -1,4 +1,4 @@
-"""What the strengths of pools are chosen by: the log-loss, or any scorer of scikit-learn."""
+"""Metrics that choose the penalties of pools: the log-loss, or any scorer of scikit-learn."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,13 +12,13 @@ Scorer = Callable[..., float]
 
 
 def make_scorer(scoring: Any) -> Scorer | None:
-    """Return the scorer that `scoring` names, None for the log-loss.
+    """Return the scorer for `scoring`, or None for the log-loss.
 
     Parameters
     ----------
     scoring : None, str or callable
-        A name of :func:`sklearn.metrics.get_scorer_names`, or ``scorer(estimator, X, y)``, which
-        has to take `sample_weight` too if `fit` is given any.
+        A name of :func:`sklearn.metrics.get_scorer_names`, or ``scorer(estimator, X, y)``. If
+        `fit` receives sample weights, the callable must accept `sample_weight`.
 
     Raises
     ------
@@ -40,20 +40,21 @@ def mean_score(
 ) -> float:
     """Return the scorer's value for raw scores, averaged over repeats; greater is better.
 
-    Classes that no row has are left out, with their scores: scikit-learn's scorers refuse them.
+    Classes without rows are dropped together with their scores, since scikit-learn's scorers reject
+    them.
 
     Parameters
     ----------
     scorer : callable
     scores : ndarray of shape (n_repeats, n) or (n_repeats, n, n_classes)
     labels : ndarray of shape (n,)
-        Class codes; what the scorer sees as y.
+        Class codes, which the scorer receives as y.
     weights : ndarray of shape (n,)
 
     Raises
     ------
     ValueError
-        If the scorer cannot score these classes or take weights, or returns no finite number.
+        If the scorer fails on these classes or weights, or returns a value that is not finite.
 
     Examples
     --------

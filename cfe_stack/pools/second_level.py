@@ -1,7 +1,7 @@
-"""The second level of the default aggregator: families combined and recalibrated, honestly.
+"""The second level of the default aggregator, which combines and recalibrates the families.
 
-It sees nothing but out-of-fold scores. Few rows say little about a slope or an intercept, and then
-it leaves them alone.
+It is fitted to out-of-fold scores only. Few rows carry little evidence about a slope or an
+intercept; without evidence, the second level keeps the prior values.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from cfe_stack.pools.log_pool import scale_problem
 from cfe_stack.pools.newton import NewtonPath, PoolProblem
 
 SECOND_LEVEL_PRIOR = 10.0
-"""Strength, in observations, of the pull of the families' coefficients towards prior shares."""
+"""Strength, in observations, of the penalty that pulls coefficients toward the prior shares."""
 
 
 def combine(
@@ -29,7 +29,7 @@ def combine(
     shares : ndarray of shape (n_families,)
         Prior shares, relative to each other.
     by_evidence : bool, default=True
-        Go from prior shares as far as there is evidence for; False goes all the way.
+        Move from the prior shares only as far as the evidence goes; False takes the minimizer.
 
     Returns
     -------
@@ -45,12 +45,12 @@ def combine(
     problem = scale_problem(flat, repeated, shares / shares.sum(), SECOND_LEVEL_PRIOR)
     theta = NewtonPath().minimize(problem, problem.center)
     if by_evidence:
-        theta = as_far_as_evident(problem, theta)
+        theta = shrink_by_evidence(problem, theta)
     return theta[:n_families], theta[n_families:]
 
 
-def as_far_as_evident(problem: PoolProblem, theta: np.ndarray) -> np.ndarray:
-    """Return coefficients between the problem's center and its minimiser `theta`.
+def shrink_by_evidence(problem: PoolProblem, theta: np.ndarray) -> np.ndarray:
+    """Return `theta` shrunk toward the problem's center by the evidence for each direction.
 
     Parameters
     ----------
@@ -60,10 +60,10 @@ def as_far_as_evident(problem: PoolProblem, theta: np.ndarray) -> np.ndarray:
 
     Notes
     -----
-    Along every principal direction of the curvature, relative to the prior, the model at the
-    center and the fitted one are averaged by their evidence: with eigenvalue h and a minimiser at
-    δ, both in units of the prior, the logarithm of the Bayes factor is ½(1 + h)δ² − ½ log(1 + h)
-    in Laplace's approximation. Many rows decide, so that nothing is lost with them.
+    In every principal direction of the curvature, relative to the prior, the model at the center
+    and the fitted model are averaged by their evidence. With eigenvalue h and a minimizer at δ,
+    both in units of the prior, the logarithm of the Bayes factor is ½(1 + h)δ² − ½ log(1 + h) in
+    Laplace's approximation. With many rows the fitted model prevails.
 
     References
     ----------
@@ -76,15 +76,15 @@ def as_far_as_evident(problem: PoolProblem, theta: np.ndarray) -> np.ndarray:
     information = 1 + np.maximum(h, 0.0)
     moved = directions.T @ ((theta - problem.center) / unit)
     share = expit(0.5 * information * moved**2 - 0.5 * np.log(information))
-    found = problem.center + unit * (directions @ (share * moved))
-    return np.where(problem.nonnegative, np.maximum(found, 0.0), found)
+    shrunk = problem.center + unit * (directions @ (share * moved))
+    return np.where(problem.nonnegative, np.maximum(shrunk, 0.0), shrunk)
 
 
 def slope_on_all_rows(slope: float, n_folds: int) -> float:
-    """Return the slope that scores need when they come from all rows, not from all folds but one.
+    """Correct the slope of out-of-fold scores for models that are refitted to all rows.
 
-    Scores that overfit have to be shrunk by about a constant divided by the number of rows that
-    they were learnt from. A slope above 1 has other reasons and stays.
+    Scores of overfitted models need shrinkage of about a constant divided by the number of training
+    rows, of which the refit has more. A slope above 1 has other causes and is returned unchanged.
 
     References
     ----------

@@ -1,8 +1,8 @@
-"""Averaging along regularisation paths, and an honest second level: the default aggregator.
+"""The default aggregator: averages along regularization paths, combined by a second level.
 
-Inner cross-validation gives out-of-fold scores of every grid point of every family. Points are
-averaged by their out-of-fold loss instead of picked, families are combined and recalibrated on
-their averaged out-of-fold scores, and the whole collapses into one pool.
+Inner cross-validation gives out-of-fold scores of every grid point of every family. Grid points are
+averaged by their out-of-fold loss instead of picking the best one. Families are combined and
+recalibrated on their averaged out-of-fold scores. The result is a single pool.
 """
 
 from collections.abc import Sequence
@@ -25,25 +25,24 @@ from cfe_stack.pools.second_level import combine, slope_on_all_rows
 from cfe_stack.runtime.threads import each
 
 STRENGTH_PRIOR = 0.3
-"""Grid points have prior shares in proportion to their strengths to this power: where few rows
-decide, strong penalties are the safer ones."""
+"""Exponent of the strengths in the prior shares of grid points: strong penalties are safer."""
 
-MANY_ROWS = 10_000
-"""Beyond this many rows, strengths and families are selected on so many of them.
+MAX_SELECTION_ROWS = 10_000
+"""Maximum number of rows on which strengths and families are selected.
 
-Half as many for more than two classes, where a row holds a score per class. Of 20 000 rows that
-takes two thirds off the time with ten classes, and the log-loss of new rows moves by 0.0002 at most
-with two, three and ten (`examples/benchmarks/selection_rows.py`).
+For more than two classes it is half of that, since every row has a score per class. With 20 000
+rows and ten classes this saves two thirds of the time, and the log-loss of new rows changes by at
+most 0.0002 with two, three and ten classes (`examples/benchmarks/selection_rows.py`).
 """
-RARE_ROWS = 500
-"""So many rows of every class are kept for the selection, as far as there are any."""
-NEGLIGIBLE_SHARE = 0.01
-"""Grid points of a smaller share are not fitted again to very many rows."""
+MIN_CLASS_ROWS = 500
+"""Minimum number of rows of each class in the selection, if the class has that many."""
+MIN_REFIT_SHARE = 0.01
+"""Minimum share of a grid point that is refitted to all rows after selection on a subset."""
 
 
 @dataclass(frozen=True, eq=False)
 class SelectedPool:
-    """The pool that predicts, and how it came about.
+    """A fitted pool, and the results of its selection.
 
     Parameters
     ----------
@@ -53,10 +52,10 @@ class SelectedPool:
     family_shares : dict of str to float
         Coefficients of the second level.
     path_shares : dict of str to ndarray
-        Shares of the grid points of every family.
+        Shares of the grid points along the path of every family.
     cv_logits : ndarray of shape (n,) or (n, n_classes)
         Out-of-fold scores of the combination on its training rows, averaged over repeats; NaN for
-        rows that were not needed for the selection, where there are very many.
+        rows outside the subset that the selection used.
     """
 
     pool: Pool | LinearPool
@@ -186,7 +185,7 @@ def select_pool(
     folds : ndarray of shape (n_repeats, n)
         Inner folds of every row.
     scorer : callable, default=None
-        What grid points are chosen by; None averages them by their log-loss.
+        Metric that picks the grid point; None averages grid points by their log-loss.
     prior_power : float, default=STRENGTH_PRIOR
         0 for equal prior shares of all grid points.
     by_evidence : bool, default=True
@@ -199,7 +198,7 @@ def select_pool(
     SelectedPool
     """
     names = [family.name for family in families]
-    # what follows selects on these rows; only what it selects is fitted to all of them
+    # selection may use a subset of the rows; the selected grid points are refitted to all of them
     chosen, scale = selection_rows(inputs.Z, inputs.rows.labels, inputs.rows.frequencies)
     selection = inputs.take(chosen, scale)
     rows = selection.rows
@@ -209,7 +208,7 @@ def select_pool(
         name = family.name
         shares = path_weights(scores, rows, scorer, strength_prior(family, prior_power))
         if len(chosen) < len(inputs.Z):
-            shares[shares < NEGLIGIBLE_SHARE * shares.sum()] = 0.0
+            shares[shares < MIN_REFIT_SHARE * shares.sum()] = 0.0
         path_shares[name] = shares / shares.sum()
         averaged.append(np.tensordot(path_shares[name], scores, axes=1))
         if scorer is None:
@@ -228,7 +227,7 @@ def select_pool(
         path = family.fit_path(inputs, calibration, points)
         return type(path[0]).average(path, shares[points])
 
-    # inner folds ran side by side; now the families do
+    # the threads that ran the inner folds now run the families
     pools = each(refit, families)
     slope = beta.sum()
     stretch = slope_on_all_rows(slope, len(np.unique(folds[0, chosen]))) / (slope or 1.0)
@@ -247,31 +246,31 @@ def select_pool(
 def selection_rows(
     Z: np.ndarray, labels: np.ndarray, frequencies: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows to select on, and factors that keep the classes' shares among them.
+    """Return the rows to select on, and the factors that restore the shares of the classes.
 
     Parameters
     ----------
     Z : ndarray of shape (n, ...)
-        What the rows hold decides on who is chosen, not where they stand.
+        The choice depends on the contents of the rows, not on their positions.
     labels, frequencies : ndarray of shape (n,)
 
     Returns
     -------
     rows : ndarray of shape (k,), int
-        All rows, or about `MANY_ROWS` of them, half of it for more than two classes.
+        All rows, or about `MAX_SELECTION_ROWS` of them (half for more than two classes).
     scale : ndarray of shape (k,)
-        1, or less for classes of which more than their share was taken.
+        1, or less for classes that are overrepresented in the subset.
     """
-    n, many = len(labels), MANY_ROWS if Z.ndim == 2 else MANY_ROWS // 2
+    n, many = len(labels), MAX_SELECTION_ROWS if Z.ndim == 2 else MAX_SELECTION_ROWS // 2
     if n <= many:
         return np.arange(n), np.ones(n)
-    # neither names of classes nor roundoff in their order choose rows
+    # neither the names of the classes nor rounding errors influence the choice
     keys = content_keys(rounded(seen_from_own_class(Z, labels) if Z.ndim == 2 else Z))
     chosen, scale = [], []
     for code in np.unique(labels):
         rows = np.flatnonzero(labels == code)
         share = len(rows) * many / n
-        take = min(len(rows), max(int(share), RARE_ROWS))
+        take = min(len(rows), max(int(share), MIN_CLASS_ROWS))
         chosen.append(rows[np.argsort(keys[rows], kind="stable")[:take]])
         scale.append(np.full(take, share / take))
     order = np.argsort(np.concatenate(chosen))

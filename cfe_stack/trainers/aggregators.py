@@ -22,18 +22,18 @@ Solver = Literal["gradient", "converged"]
 CLASS_AXIS = 1
 """Axis of the classes in linked values (n, K, m)."""
 WEAK_PRIOR = 0.1
-"""Strength that only keeps the weights finite where the classes are separable."""
-HELD_CELLS = 1 << 24
-"""Features of so many cells are kept while they are solved for; more are made again and again."""
+"""Strength of a penalty that keeps the weights finite if the classes are separable."""
+MAX_HELD_CELLS = 1 << 24
+"""Maximum number of cells of features kept in memory; larger features are recomputed in slices."""
 POOL_PRIOR = 50.0
-"""Strength of the pull of a logarithmic pool towards equal weights where none is chosen."""
+"""Default strength of the penalty that pulls a logarithmic pool toward equal weights."""
 SOLVER_TOL = 1e-16
-"""Expected decrease at which a solver stops; small, since a weak prior leaves flat directions."""
+"""Tolerance of solvers, which is small because weak penalties leave flat directions."""
 
 
 @dataclass
 class Gate:
-    """What makes the weights of a gated pool depend on the instance; arrays or tensors.
+    """Parameters of a gate, which makes the weights of a pool depend on the instance.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def classifiers_last(values: np.ndarray) -> np.ndarray:
 
 
 def held(features: Any) -> Any:
-    """Return features as one array where that is small; otherwise what gives them in slices."""
-    small = len(features) * features[:1].size <= HELD_CELLS
+    """Return small features as one array, and larger ones unchanged, to be read in slices."""
+    small = len(features) * features[:1].size <= MAX_HELD_CELLS
     return np.ascontiguousarray(features[:]) if small else features
 
 
@@ -94,7 +94,7 @@ class Aggregator:
     def update(self, features: Any, rows: LabeledRows) -> None:
         """Lower the weighted loss on labeled instances.
 
-        `features` are an array, or anything that gives one for a slice of rows.
+        `features` are an array, or an object that returns one for a slice of rows.
         """
         raise NotImplementedError
 
@@ -233,7 +233,7 @@ def weight_gradient(
 ) -> tuple[np.ndarray, float | np.ndarray]:
     """Return the gradient of Σ ω ℓ / Σ ω in the aggregator's weights (m,) and intercept.
 
-    `features` are an array, or anything that gives one for a slice of rows.
+    `features` are an array, or an object that returns one for a slice of rows.
     """
     in_weights: Any = 0.0
     in_intercept: Any = 0.0
@@ -246,7 +246,7 @@ def weight_gradient(
         on_scores = in_scores(slope, margin_directions(scores, labels))
         in_weights = in_weights + np.tensordot(on_scores, part, axes=on_scores.ndim)
         in_intercept = in_intercept + on_scores.sum(axis=0)
-        total += rows.loss.normaliser(margin, weights)
+        total += rows.loss.normalizer(margin, weights)
     several = np.ndim(in_intercept) > 0
     return in_weights / total, in_intercept / total if several else float(in_intercept / total)
 
@@ -260,9 +260,9 @@ def solve_weights(
     *,
     nonnegative: bool = False,
 ) -> tuple[np.ndarray, float | np.ndarray]:
-    """Return the weights and intercept that minimise the penalised loss, from the current ones.
+    """Return the weights and intercept that minimize the penalized loss, from the current ones.
 
-    `features` are an array, or anything that gives one for a slice of rows.
+    `features` are an array, or an object that returns one for a slice of rows.
     """
     m, n_intercepts = len(center), np.size(aggregator.intercept_)
     problem = PoolProblem(

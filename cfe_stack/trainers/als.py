@@ -1,4 +1,4 @@
-"""Alternating least squares with label-aware confidence, and an aggregator beside it."""
+"""The ALS trainer: closed-form factors with label-aware confidence, and an aggregator."""
 
 import logging
 import warnings
@@ -27,39 +27,39 @@ from cfe_stack.trainers.aggregators import Aggregator, Solver, make_aggregator
 from cfe_stack.trainers.base import BaseTrainer
 from cfe_stack.trainers.history import TrainingHistory
 from cfe_stack.trainers.initial_factors import spectral_factors, start_model
-from cfe_stack.trainers.labelled_features import LabelledFeatures
+from cfe_stack.trainers.labeled_features import LabeledFeatures
 from cfe_stack.trainers.majorization import MajorizedAggregator, check_majorizable, run_majorized
 from cfe_stack.trainers.supervision import Supervision
 from cfe_stack.trainers.sweep import StartFactors, Sweep, SweepStep, keeps_factors, passed_over
 
 logger = logging.getLogger(__name__)
 
-KEPT = frozenset(("instance_factors_", "transductive_proba_"))
-"""Attributes that grow with the number of instances."""
+OPTIONAL_ATTRIBUTES = frozenset(("instance_factors_", "transductive_proba_"))
+"""Attributes that grow with the number of instances and are kept on request."""
 
 
 class CFEnsembleTrainer(BaseTrainer):
-    r"""Factorise the ensemble matrix by alternating least squares, with an aggregator beside it.
+    r"""Factorize the ensemble matrix by alternating least squares, and train an aggregator.
 
-    Every sweep solves the classifier factors, then the instance factors, in closed form, and moves
-    the aggregator by a gradient step or to its optimum. Class weights and the focal loss act on the
-    aggregator only; labels reach the factors through label-aware confidence.
+    Every sweep solves the classifier factors and then the instance factors in closed form. The
+    aggregator then takes a gradient step, or is solved. Class weights and the focal loss act on the
+    aggregator only; labels affect the factors through label-aware confidence.
 
     Parameters
     ----------
     n_classifiers : int, default=None
-        Number of classifiers in the data; None takes any.
+        Expected number of classifiers; None accepts any.
     latent_dim : int, default=20
         Dimension d of the factors.
     rho : float, default=0.5
-        Share of reconstruction in the objective, in [0, 1]. Unless ``supervision="majorize"``
-        the updates do not depend on it: it moves only the history and the stopping rule.
+        Share of reconstruction in the objective, in [0, 1]. Unless ``supervision="majorize"``, it
+        affects the history and the stopping rule only, not the updates.
     lambda_reg : float, default=0.01
         Ridge on the factors, at least 0.
     max_iter : int, default=100
-        Largest number of sweeps.
+        Maximum number of sweeps.
     tol : float, default=1e-4
-        Stop when the objective changes by less than this share in a sweep; 0 runs all sweeps.
+        Relative change of the objective at which training stops; 0 runs all sweeps.
     aggregator_type : {"weighted", "mean", "log_pool"}, default="weighted"
         Logistic unit on the reconstruction, plain average, or logarithmic opinion pool.
     aggregator_lr : float, default=0.01
@@ -67,43 +67,43 @@ class CFEnsembleTrainer(BaseTrainer):
     aggregator_solver : {"gradient", "converged"}, default="gradient"
         One gradient step of the weighted aggregator per sweep, or its optimum.
     freeze_aggregator_iters : int, default=0
-        Number of first sweeps in which the aggregator stays at its start.
+        Number of initial sweeps in which the aggregator keeps its initial weights.
     confidence : {"certainty", "uniform", "calibration", "adaptive"}, default="certainty"
         Base weight of a cell.
     adaptive_shares : tuple of three floats, default=(0.5, 0.3, 0.2)
         Shares of certainty, calibration and agreement in ``confidence="adaptive"``.
     use_label_aware_confidence : bool, default=True
-        Multiply weights in training by 1 + α · the probability given to the label.
+        Multiply confidences in training by 1 + α · (probability of the true class).
     label_aware_alpha : float, default=1.0
-        The α of that.
+        Strength α of label-aware confidence.
     supervision : {"confidence", "majorize"}, default="confidence"
-        How labels reach the factors: by label-aware confidence, or by the supervised part of the
-        objective itself (see Notes), in which case label-aware confidence is off.
+        How labels affect the factors: through label-aware confidence, or through the supervised
+        part of the objective (see Notes), which disables label-aware confidence.
     use_class_weights : bool or callable, default=True
-        Weigh the supervised loss by `class_weight`; a schedule from progress in [0, 1] to the power
-        of those weights, from 0 (none) to 1 (whole), brings them in or out over training.
+        Whether the supervised loss uses `class_weight`. A schedule maps progress in [0, 1] to the
+        exponent of these weights, from 0 (no weights) to 1 (full weights).
     class_weight : dict, "balanced" or None, default="balanced"
     focal_gamma : float or callable, default=0.0
-        Focusing parameter, or a schedule from progress in [0, 1] to one, such as
+        Focusing parameter, or a schedule that maps progress in [0, 1] to it, such as
         :class:`cfe_stack.losses.LinearSchedule`.
     focal_delta : float, default=None
         Smoothing constant; None means 1e-3 for 0 < gamma < 1 and 0 otherwise.
     focal_alpha : float, default=None
         Weight α of the positive class, 1 − α of the other, times the class weight.
     focal_gradient : {"exact", "reweighted"}, default="exact"
-        That of the loss, or the published rule, which is the gradient of no loss.
+        Gradient of the loss, or the published rule, which is not the gradient of any loss.
     init : {"random", "spectral"}, default="random"
-        Start from random instance factors, as the sources do, or from the leading principal axes
-        of the linked predictions, which depends on no random number and not on the order of rows.
+        Random instance factors, as in the original method, or the leading principal axes of the
+        linked predictions, which are deterministic and independent of the order of rows.
     init_prior : bool, default=True
-        Start the intercept at the weighted log-odds of the classes instead of 0.
+        Initialize the intercept with the weighted log-odds of the classes instead of 0.
     link : {"identity", "logit"}, default="identity"
-        Scale of the factorisation.
+        Scale of the factorization.
     standardize : bool, default=False
-        Centre and scale every classifier's linked predictions, and learn a bias per classifier.
+        Center and scale the linked predictions of every classifier, and learn a bias for each.
     n_jobs : int, default=None
-        Threads over blocks of instances; the result is the same to the last bit for any number.
-        None takes as many as BLAS may use (``OMP_NUM_THREADS`` holds), −1 all processors.
+        Number of threads over blocks of instances. It does not change a bit of the result. None
+        uses as many as BLAS may use (respecting ``OMP_NUM_THREADS``), −1 all processors.
     store_instance_factors : bool or "auto", default="auto"
         Keep `instance_factors_` and `transductive_proba_`, which grow with the number of
         instances. ``"auto"`` keeps them up to 128 MiB.
@@ -118,12 +118,12 @@ class CFEnsembleTrainer(BaseTrainer):
     ----------
     classifier_factors_ : ndarray of shape (latent_dim, n_classifiers[, n_classes])
     instance_factors_ : ndarray of shape (latent_dim, n_instances)
-        Factors of the training instances; with label-aware confidence they have seen labels. Only
-        if stored, as `transductive_proba_`.
+        Factors of the training instances. With label-aware confidence they depend on labels. Only
+        available if stored, like `transductive_proba_`.
     weights_ : ndarray of shape (n_classifiers,)
     intercept_ : float or ndarray of shape (n_classes,)
     transductive_proba_ : ndarray of shape (n_instances, n_classes)
-        Probabilities of all training instances, unlabelled ones included, from their factors.
+        Probabilities of all training instances, labeled or not, computed from their factors.
     factor_model_ : FactorModel
         The label-free fold-in.
     history_ : TrainingHistory
@@ -138,9 +138,9 @@ class CFEnsembleTrainer(BaseTrainer):
     Warns
     -----
     sklearn.exceptions.ConvergenceWarning
-        If `max_iter` sweeps were not enough for `tol`.
+        If training did not converge to `tol` within `max_iter` sweeps.
     CollapsedAggregatorWarning
-        If the aggregator ends with constant predictions, or turns the ranking over.
+        If the predictions of the aggregator are constant, or its ranking is reversed.
 
     Notes
     -----
@@ -150,12 +150,12 @@ class CFEnsembleTrainer(BaseTrainer):
     .. math:: x_u = (Y C_u Y^T + \lambda I)^{-1} Y C_u z_u, \qquad
         y_i = (X C_i X^T + \lambda I)^{-1} X C_i z_i.
 
-    ``supervision="majorize"`` descends on the full objective, which then never rises: a parabola
-    above the loss that touches it enters the classifiers' equations as one more row
-    (:mod:`cfe_stack.trainers.majorization`), and aggregator and instance factors are solved
-    together (:mod:`cfe_stack.trainers.elimination`), with d² numbers in memory per labelled
-    instance where weights differ between instances. Instance factors absorb the labels, so an
-    aggregator for new instances has to be fitted on label-free fold-ins, as
+    ``supervision="majorize"`` minimizes the full objective, which then never rises. A parabola that
+    bounds the loss from above enters the classifiers' equations as one more row
+    (:mod:`cfe_stack.trainers.majorization`). Aggregator and instance factors are solved together
+    (:mod:`cfe_stack.trainers.elimination`); this takes d² numbers of memory per labeled instance if
+    confidences differ between instances. Instance factors absorb the labels. An aggregator for new
+    instances must therefore be fitted to label-free fold-ins, as
     :class:`cfe_stack.CFEnsembleClassifier` does.
 
     References
@@ -240,7 +240,7 @@ class CFEnsembleTrainer(BaseTrainer):
         Parameters
         ----------
         data : EnsembleData
-            Instances without a label take part in the factorisation only.
+            Instances without a label are used in the factorization only.
         y : None
             Ignored; labels are part of `data`.
         """
@@ -251,7 +251,7 @@ class CFEnsembleTrainer(BaseTrainer):
         intercept = supervision.intercept(data.n_classes, self.init_prior)
         aggregator.start(data.n_classifiers, intercept)
         self._aggregator, self.history_ = aggregator, TrainingHistory()
-        for name in KEPT & vars(self).keys():
+        for name in OPTIONAL_ATTRIBUTES & vars(self).keys():
             delattr(self, name)
         run = run_majorized if self.supervision == "majorize" else run_plain
         with Passes(self.n_jobs) as passes:
@@ -264,7 +264,7 @@ class CFEnsembleTrainer(BaseTrainer):
         self._warn_if_collapsed(data, supervision, False)
         return self
 
-    def sweeps(self, supervision: Supervision) -> Iterator[int]:
+    def _sweeps(self, supervision: Supervision) -> Iterator[int]:
         """Yield sweep numbers until the objective has converged; warn if it has not."""
         numbers = range(self.max_iter)
         for sweep in progress_bar(numbers, self.max_iter, "ALS", self.progress, "sweep"):
@@ -276,7 +276,7 @@ class CFEnsembleTrainer(BaseTrainer):
         self._warn_not_converged()
 
     def check_parameters(self) -> None:
-        """Raise ValueError where a parameter is out of range."""
+        """Raise ValueError if a parameter is invalid."""
         super().check_parameters()
         make_aggregator(self.aggregator_type, 2, self.aggregator_lr, self.aggregator_solver)
         make_confidence(self.confidence, label_aware_alpha=self.label_aware_alpha, label_aware=True)
@@ -304,7 +304,7 @@ class CFEnsembleTrainer(BaseTrainer):
 
     @property
     def _label_aware(self) -> bool:
-        """Whether labels raise the weight of cells in training."""
+        """Whether labels increase the confidence of cells in training."""
         return self.use_label_aware_confidence and self.supervision == "confidence"
 
     def _make_aggregator(self, data: EnsembleData) -> Aggregator:
@@ -315,7 +315,7 @@ class CFEnsembleTrainer(BaseTrainer):
             self.aggregator_type, data.n_classes, self.aggregator_lr, self.aggregator_solver
         )
 
-    def start(self, data: EnsembleData, passes: Passes) -> tuple[FactorModel, ClassifierEquations]:
+    def _start(self, data: EnsembleData, passes: Passes) -> tuple[FactorModel, ClassifierEquations]:
         """Return a model without factors, and the classifiers' equations of the initial ones."""
         strategy = make_confidence(
             self.confidence,
@@ -328,20 +328,20 @@ class CFEnsembleTrainer(BaseTrainer):
             model = model.with_factors(spectral_factors(model, data), model.bias)
         else:
             random = check_random_state(self.random_state)
-            # the sources draw the classifiers' factors first, although the first half-sweep
-            # overwrites them; doing the same reproduces their figures to the digit
+            # The original code draws the classifiers' factors first, although the first half-sweep
+            # overwrites them. Doing the same reproduces the published figures exactly.
             random.standard_normal(model.factors.shape)
             start = StartFactors(random, self.latent_dim, data)
         return model, passed_over(data, passes, SweepStep(model, self.standardize), start).equations
 
-    def record(
+    def _record(
         self, sweep: int, model: FactorModel, passed: Sweep, supervision: Supervision
     ) -> None:
-        """Move the aggregator, and log the objective at the point reached."""
+        """Update the aggregator, and record the objective."""
         progress = sweep / max(self.max_iter - 1, 1)
         supervised, rows = 0.0, supervision.rows_at(progress)
         if len(supervision.rows):
-            features = LabelledFeatures.of(model, self._aggregator, passed.labelled)
+            features = LabeledFeatures.of(model, self._aggregator, passed.labeled)
             if sweep >= self.freeze_aggregator_iters:
                 self._aggregator.update(features, rows)
             supervised = features.supervised_loss(rows)
@@ -356,11 +356,11 @@ class CFEnsembleTrainer(BaseTrainer):
             logger.info("sweep %d: %s", sweep, self.history_.records[-1])
 
     def __getattr__(self, name: str) -> Any:
-        if name in KEPT and "factor_model_" in vars(self):
+        if name in OPTIONAL_ATTRIBUTES and "factor_model_" in vars(self):
             raise AttributeError(
-                f"{name} was not kept: it grows with the number of instances. Set "
-                "store_instance_factors=True, or use predict_proba and transform, which fold "
-                "instances in without labels."
+                f"{name} was not stored, since it grows with the number of instances. Set "
+                "store_instance_factors=True, or use predict_proba and transform, which compute "
+                "label-free fold-ins."
             )
         return super().__getattribute__(name)
 
@@ -368,9 +368,10 @@ class CFEnsembleTrainer(BaseTrainer):
         if self.tol == 0:
             return
         warnings.warn(
-            f"The objective still changed by {self.history_.relative_change():.1e} of its size in "
-            f"the last of {self.max_iter} sweeps, more than tol={self.tol:g}. Raise max_iter or "
-            "tol; a larger lambda_reg or a smaller latent_dim converges faster.",
+            f"ALS did not converge: the objective changed by {self.history_.relative_change():.1e} "
+            f"of its size in the last of {self.max_iter} sweeps, more than tol={self.tol:g}. "
+            "Increase max_iter or tol. A larger lambda_reg or a smaller latent_dim converges "
+            "faster.",
             ConvergenceWarning,
             stacklevel=users_line(),
         )
@@ -394,11 +395,11 @@ def run_plain(
     Y = None
     if keeps_factors(trainer.store_instance_factors, trainer.latent_dim, data):
         Y = np.full((trainer.latent_dim, data.n_instances), np.nan, dtype=data.R.dtype)
-    model, equations = trainer.start(data, passes)
-    for sweep in trainer.sweeps(supervision):
+    model, equations = trainer._start(data, passes)
+    for sweep in trainer._sweeps(supervision):
         # x_u = (Y C_u Yᵀ + λI)⁻¹ Y C_u z_u, with a last factor that is 1 for the bias
         model = model.with_solution(equations.solve(trainer.lambda_reg))
         passed = passed_over(data, passes, SweepStep(model, trainer.standardize, Y))
         equations = passed.equations
-        trainer.record(sweep, model, passed, supervision)
+        trainer._record(sweep, model, passed, supervision)
     return model, Y

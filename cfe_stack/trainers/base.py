@@ -1,4 +1,4 @@
-"""What every trainer shares: parameter checks, supervision, prediction by fold-in, warnings."""
+"""Base class of the trainers: parameter checks, prediction by fold-in, warnings."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from cfe_stack.runtime.warning_location import users_line
 from cfe_stack.trainers.aggregators import Aggregator
 from cfe_stack.trainers.collapse import collapse_symptom, plain_average
 from cfe_stack.trainers.history import TrainingHistory
-from cfe_stack.trainers.labelled_features import LabelledFeatures
+from cfe_stack.trainers.labeled_features import LabeledFeatures
 from cfe_stack.trainers.supervision import Supervision
 
-MOST_RANKED = 5000
+MAX_RANKED_ROWS = 5000
 """Labelled instances that are looked at for a collapse, if there are more."""
-EMPTY_ROWS = "they get the class frequencies of training"
+EMPTY_ROWS = "they get the class frequencies of the training data"
 
 
 class CollapsedAggregatorWarning(UserWarning):
-    """The aggregator's predictions do not vary, or have turned the ranking over or lost it."""
+    """Warning that the predictions of the aggregator are constant, or that its ranking is wrong."""
 
 
 class BaseTrainer(Stamped, BaseEstimator):
-    """Parameters, checks and predictions that do not depend on how the factors are found."""
+    """Parameters, checks and predictions that do not depend on how the factors are trained."""
 
     _to_convergence = "aggregator_solver='converged'"
 
@@ -90,26 +90,26 @@ class BaseTrainer(Stamped, BaseEstimator):
         FocalLoss(0.0, self.focal_delta, self.focal_gradient)
 
     def _check_data(self, data: EnsembleData) -> np.ndarray:
-        """Raise an error where the data are not what the parameters say, or hold nothing.
+        """Raise an error if the data do not match the parameters or contain no predictions.
 
-        Remembers what new data are checked against; returns which instances have a prediction.
+        Store what new data are checked against, and return which instances have a prediction.
         """
         if not isinstance(data, EnsembleData):
             raise TypeError(
-                f"fit takes an EnsembleData(R, labels), got {type(data).__name__}. Columns of "
-                "stacked meta-features are for CFEnsembleClassifier."
+                f"fit expects an EnsembleData(R, labels), got {type(data).__name__}. For columns "
+                "of stacked meta-features, use CFEnsembleClassifier."
             )
         if self.n_classifiers is not None and self.n_classifiers != data.n_classifiers:
             raise ValueError(
                 f"n_classifiers is {self.n_classifiers!r}, but R has {data.n_classifiers} "
-                "classifiers; leave it out, or pass the number of rows of R."
+                "classifiers. Omit n_classifiers, or pass the number of rows of R."
             )
         if data.n_instances < data.n_classes:
             raise ValueError(
                 f"R has {data.n_instances} instance(s), fewer than its {data.n_classes} classes."
             )
         if data.n_missing == data.n_classifiers * data.n_instances:
-            raise ValueError("R holds no prediction at all: every cell is missing.")
+            raise ValueError("R contains no predictions: every cell is missing.")
         self._names = np.asarray(data.classifier_names)
         self._classes = np.asarray(data.classes)
         rows = labelled(data.labels, data.sample_weight)
@@ -148,8 +148,8 @@ class BaseTrainer(Stamped, BaseEstimator):
         if data.n_classifiers != model.n_classifiers or rows != len(model.shift):
             classes = max(len(model.shift) // model.n_classifiers, 2)
             raise ValueError(
-                f"R has {data.n_classifiers} classifiers and {data.n_classes} classes; the trainer "
-                f"was fitted on {model.n_classifiers} classifiers and {classes} classes."
+                f"R has {data.n_classifiers} classifiers and {data.n_classes} classes, but the "
+                f"trainer was fitted to {model.n_classifiers} classifiers and {classes} classes."
             )
         if isinstance(R, EnsembleData):
             for name, given, fitted in (
@@ -159,8 +159,8 @@ class BaseTrainer(Stamped, BaseEstimator):
                 unnamed = name == "classifier_names" and given.tolist() == default_names(len(given))
                 if given.tolist() != fitted.tolist() and not unnamed:
                     raise ValueError(
-                        f"{name} are {given.tolist()}, the trainer was fitted with "
-                        f"{fitted.tolist()}; pass the same, in the same order."
+                        f"{name} are {given.tolist()}, but the trainer was fitted with "
+                        f"{fitted.tolist()}. Pass the same names in the same order."
                     )
         return data
 
@@ -221,7 +221,7 @@ class BaseTrainer(Stamped, BaseEstimator):
         R : EnsembleData or array-like of shape (n_classifiers, n_instances[, n_classes])
             NaN marks missing predictions. Labels are never used.
         out : ndarray of shape (n_instances,) or (n_instances, n_classes), default=None
-            Where to write the result; may be a memory map.
+            Array that receives the result, for example a memory map.
 
         Returns
         -------
@@ -242,7 +242,7 @@ class BaseTrainer(Stamped, BaseEstimator):
         R : EnsembleData or array-like of shape (n_classifiers, n_instances[, n_classes])
             NaN marks missing predictions. Labels are never used.
         out : ndarray of shape (n_instances, n_classes), default=None
-            Where to write the result; may be a memory map.
+            Array that receives the result, for example a memory map.
 
         Returns
         -------
@@ -258,7 +258,7 @@ class BaseTrainer(Stamped, BaseEstimator):
         out: np.ndarray | None,
         convert: Callable[[np.ndarray], np.ndarray],
     ) -> np.ndarray:
-        """Write what `convert` makes of the scores of every block to `out`, and return it."""
+        """Convert the scores of every block, write them to `out`, and return it."""
         if out is None:
             out = np.empty(shape)
         elif out.shape != shape or out.dtype.kind != "f":
@@ -278,22 +278,22 @@ class BaseTrainer(Stamped, BaseEstimator):
         return out
 
     def _scores(self, Y: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-        """Return raw scores of instance factors; the prior's where nobody has predicted."""
-        scores = LabelledFeatures(self.factor_model_, self._aggregator, Y).scores()
+        """Return raw scores of instance factors, or the prior's score without predictions."""
+        scores = LabeledFeatures(self.factor_model_, self._aggregator, Y).scores()
         scores[~predicted] = self._prior_score
         return scores
 
     def _warn_if_collapsed(
         self, data: EnsembleData, supervision: Supervision, trained_here: bool
     ) -> None:
-        """Warn where the aggregator turned against the classifiers or says the same of everyone.
+        """Warn if the aggregator contradicts the classifiers or its predictions are constant.
 
-        `trained_here` says that factors and aggregator were trained on label-free predictions.
+        `trained_here` tells whether factors and aggregator were trained on label-free predictions.
         """
         known, model = supervision.rows, self.factor_model_
         if not self._aggregator.learns or not known.size:
             return
-        block = data.block_of(known[:: -(-len(known) // MOST_RANKED)])
+        block = data.block_of(known[:: -(-len(known) // MAX_RANKED_ROWS)])
         Y = model.solve(model.linked(block.R), model.weights(block, use_labels=False))
         predicted = np.asarray(observed(block.R).any(axis=0))
         proba = probabilities(self._scores(Y, predicted))[predicted]
@@ -304,9 +304,9 @@ class BaseTrainer(Stamped, BaseEstimator):
         if symptom is None:
             return
         warnings.warn(
-            f"The aggregator has collapsed: {symptom}. Set use_class_weights=True, "
-            f"start from init_prior=True, solve to convergence ({self._to_convergence}), or "
-            "take aggregator_type='log_pool', whose weights cannot be negative.",
+            f"The aggregator has collapsed: {symptom}. Set use_class_weights=True or "
+            f"init_prior=True, solve to convergence ({self._to_convergence}), or use "
+            "aggregator_type='log_pool', whose weights cannot be negative.",
             CollapsedAggregatorWarning,
             stacklevel=users_line(),
         )

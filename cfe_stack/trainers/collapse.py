@@ -1,29 +1,29 @@
-"""When an aggregator has collapsed: it says the same of everyone, or the opposite of everyone."""
+"""Detection of a collapsed aggregator: constant predictions, or a reversed ranking."""
 
 import numpy as np
 from scipy.stats import rankdata
 
-CONSTANT_PREDICTIONS = 1e-3
-"""Predictions that span less than this do not tell instances apart."""
-LOST_AREA = 0.1
-"""ROC-AUC that no healthy aggregator loses against the plain average of what it is trained on."""
+MAX_CONSTANT_SPREAD = 1e-3
+"""Maximum range of predictions that count as constant."""
+MAX_LOST_AUC = 0.1
+"""Maximum loss of ROC-AUC against the plain average on the aggregator's own training data."""
 
 
 def collapse_symptom(
     proba: np.ndarray, average: np.ndarray, labels: np.ndarray, *, trained_here: bool = True
 ) -> str | None:
-    """Say how an aggregator has collapsed, or return None if it has not.
+    """Describe how an aggregator has collapsed, or return None if it has not.
 
     Parameters
     ----------
     proba : ndarray of shape (n, n_classes)
-        Its label-free probabilities of labelled instances.
+        Label-free probabilities of labeled instances.
     average : ndarray of shape (n, n_classes)
         The plain average of the classifiers.
     labels : ndarray of shape (n,)
         Class codes.
     trained_here : bool, default=True
-        Whether factors and aggregator were trained together on these very predictions.
+        Whether factors and aggregator were trained together on these predictions.
 
     Returns
     -------
@@ -31,10 +31,10 @@ def collapse_symptom(
 
     Notes
     -----
-    Weights do not tell: with negative weights only, or with both signs, the ranking may be right or
-    turned over. It is turned over where ranks correlate negatively with those of the plain average,
-    unless the labels side with the aggregator, as they do where the classifiers are wrong. It is
-    lost without being turned over where it is far worse than that of the plain average on the
+    The signs of the weights are not conclusive: with negative or mixed signs, the ranking may be
+    right or reversed. It counts as reversed if its ranks correlate negatively with those of the
+    plain average and the labels do not support it. (The labels support it if the classifiers are
+    wrong.) It counts as lost if it is far worse than the ranking of the plain average on the
     aggregator's own training data.
 
     Examples
@@ -52,7 +52,7 @@ their labels (ROC-AUC 0.00 instead of 1.00)
     if len(proba) < 2:
         return None
     spread = float(np.ptp(proba, axis=0).max())
-    if spread < CONSTANT_PREDICTIONS:
+    if spread < MAX_CONSTANT_SPREAD:
         return f"its predictions are constant (they span {spread:.2g})"
     ranks, of_average = rankdata(proba, axis=0), rankdata(average, axis=0)
     correlation = _correlation(ranks, of_average)
@@ -63,7 +63,7 @@ their labels (ROC-AUC 0.00 instead of 1.00)
             f"it ranks the instances against the plain average (rank correlation {correlation:.2f})"
         )
         return against if np.isnan(area) else f"{against}, and worse by their labels {areas}"
-    if trained_here and area_of_average - area > LOST_AREA:
+    if trained_here and area_of_average - area > MAX_LOST_AUC:
         return f"it ranks its own training data far worse than the plain average {areas}"
     return None
 

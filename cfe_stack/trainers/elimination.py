@@ -1,15 +1,16 @@
-r"""The aggregator at its best together with the instance factors, at given classifier factors.
+r"""Joint minimization over the aggregator and the instance factors, at given classifiers.
 
-With known classifiers an instance factor is a function of the aggregator. In units in which
-squared errors of cells have their weights, the best factor of a labelled instance lowers
+At given classifiers, the optimal instance factors are a function of the aggregator. In units in
+which squared errors of cells have their weights, the factor of a labeled instance minimizes
 
 .. math:: (y - y_0)^T G (y - y_0) + 2 \kappa\, \ell(A^T y + c),
 
 with its label-free fold-in y₀, its normal equations G, and directions A and constants c of the
-scores. It is y₀ − G⁻¹ A u, where u = κ ∇ℓ at the scores s₀ − V u with V = Aᵀ G⁻¹ A: as many
-unknowns as an instance has scores. What is left depends on the aggregator alone, and its gradient
-is that at fixed factors (variable projection [1]_). Moving aggregator and factors in turn creeps
-instead: each is held where it is by the other, the more so the larger the weights.
+scores. The minimizer is y₀ − G⁻¹ A u, where u = κ ∇ℓ at the scores s₀ − V u with V = Aᵀ G⁻¹ A: an
+instance has as many unknowns as scores. The remaining function depends on the aggregator alone, and
+its gradient equals that at fixed factors (variable projection [1]_). Alternating between aggregator
+and factors would converge slowly, since each restricts the other, the more so the larger the
+weights.
 
 References
 ----------
@@ -26,16 +27,16 @@ from scipy.optimize import minimize
 from cfe_stack.losses.focal_loss import FocalLoss, loss_gradient
 from cfe_stack.losses.raw_scores import in_scores, margin_directions, margins
 
-MOST_STEPS = 50
-MOST_HALVINGS = 30
-ENOUGH = 1e-10
-"""Largest residual of u, relative to κ."""
-AGGREGATOR_STEPS = 50
-"""Most steps of L-BFGS per sweep."""
-SMALL_GAIN = 1e-3
-"""Gain of a step, as a share, that is the last: the next classifiers would undo the rest, and
-weights that grow without end, for next to nothing, would end in rounding."""
-ROUNDING = 1e-12
+MAX_STEPS = 50
+MAX_HALVINGS = 30
+MAX_RESIDUAL = 1e-10
+"""Maximum residual of u, relative to κ."""
+MAX_AGGREGATOR_STEPS = 50
+"""Maximum number of L-BFGS steps per sweep."""
+MIN_GAIN = 1e-3
+"""Minimum relative gain of a step. The next update of the classifiers would undo smaller gains, and
+for separable classes the weights would grow without bound for almost no gain."""
+ROUNDING_SHARE = 1e-12
 TINY = np.finfo(float).tiny
 
 
@@ -46,14 +47,14 @@ def as_scores(columns: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Settled:
-    """What labelled instances are at for given directions and constants of the scores.
+    """Labeled instances at their minimizers, for given directions and constants of the scores.
 
     Parameters
     ----------
     objective : float
-        What the labels add to the squared errors and ridges of the fold-ins.
+        Increase over the squared errors and ridges of the fold-ins, caused by the labels.
     in_directions, in_constants : ndarray of shape (latent_dim, k) and (k,)
-        Its gradient.
+        Its gradient in the directions and the constants.
     factors : ndarray of shape (latent_dim, n)
     """
 
@@ -64,7 +65,7 @@ class Settled:
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledSystems:
+class LabeledSystems:
     """Labelled instances, with factors that follow the scores' directions.
 
     Parameters
@@ -72,11 +73,11 @@ class LabelledSystems:
     fold_ins : ndarray of shape (latent_dim, n)
         Label-free factors y₀.
     inverses : ndarray of shape (n, latent_dim, latent_dim) or (1, latent_dim, latent_dim)
-        G⁻¹ of every instance, or of all.
+        G⁻¹ of every instance, or one matrix that all share.
     labels : ndarray of shape (n,)
         Class codes.
     omega, frequencies : ndarray of shape (n,)
-        Weights of the loss and of everything else; their ratio is κ.
+        Weights of the loss, and of the squared errors; their ratio is κ.
     loss : FocalLoss
     """
 
@@ -93,12 +94,12 @@ class LabelledSystems:
         return float(2 * self.omega @ values)
 
     def settled(self, directions: np.ndarray, constants: np.ndarray) -> Settled:
-        """Return the best factors, and how good they are.
+        """Return the optimal factors with their objective and its gradient.
 
         Parameters
         ----------
         directions, constants : ndarray of shape (latent_dim, k) and (k,)
-            Of the scores; k is 1 for two classes, and the number of classes for more.
+            Directions and constants of the scores; k is 1 for two classes, K for more.
         """
         d, k = directions.shape
         moves = (self.inverses.reshape(-1, d) @ directions).reshape(-1, d, k)
@@ -115,14 +116,14 @@ class LabelledSystems:
     def best(
         self, directions: np.ndarray, constants: np.ndarray, basis: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return a step of the directions in a basis, and constants, that lower the objective.
+        """Return a step of the directions within a basis, and constants, by L-BFGS.
 
         Parameters
         ----------
         directions, constants : ndarray of shape (latent_dim, k) and (k,)
-            To start from.
+            Starting point.
         basis : ndarray of shape (latent_dim · k, r)
-            Orthonormal columns: where the raveled directions may go.
+            Orthonormal basis of the changes of the raveled directions.
 
         Returns
         -------
@@ -138,9 +139,9 @@ class LabelledSystems:
             return here.objective, np.concatenate(gradient)
 
         start = np.concatenate([np.zeros(r), constants])
-        options = {"maxiter": AGGREGATOR_STEPS, "gtol": 0.0, "ftol": SMALL_GAIN}
-        found = minimize(value, start, jac=True, method="L-BFGS-B", options=options)
-        return found.x[:r], found.x[r:]
+        options = {"maxiter": MAX_AGGREGATOR_STEPS, "gtol": 0.0, "ftol": MIN_GAIN}
+        solution = minimize(value, start, jac=True, method="L-BFGS-B", options=options).x
+        return solution[:r], solution[r:]
 
 
 def each_times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -162,7 +163,7 @@ def solve_pulls(
     Parameters
     ----------
     free : ndarray of shape (n, k)
-        Scores s₀ that nothing pulls.
+        Scores s₀ of the label-free fold-ins.
     V : ndarray of shape (n, k, k) or (1, k, k)
         Positive semidefinite.
     labels, kappa : ndarray of shape (n,)
@@ -170,10 +171,11 @@ def solve_pulls(
 
     Notes
     -----
-    It lowers :math:`u^T V u + 2 \kappa\, \ell(s_0 - V u)`. The start is at a margin of
-    max(0, μ₀, log(κ v / 2 (log(1 + κ v) + |μ₀|))) along the margin's gradient, v the length of that
-    under V, and at most κ from 0, which hardly any gradient is longer than. For the logistic loss
-    of two classes it mostly lies below the solution, and so do all steps, so that there are few.
+    Newton's method minimizes :math:`u^T V u + 2 \kappa\, \ell(s_0 - V u)`. The starting point has
+    the margin max(0, μ₀, log(κ v / 2 (log(1 + κ v) + |μ₀|))) along the gradient of the margin,
+    where v is the squared length of that gradient under V. Its distance from 0 is at most κ, since
+    gradients are rarely longer. For the logistic loss of two classes it is usually below the
+    solution; all Newton steps then stay below it, and few are needed.
 
     Examples
     --------
@@ -198,7 +200,7 @@ def solve_pulls(
     u = -D * np.where(far, kappa, way / np.where(far, 1.0, v))[:, None]
     pulls = _Pulls(free, V, labels, kappa, loss)
     left = np.arange(len(free))
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         step, going = pulls.step(u[left])
         left, pulls = left[going], pulls.of(going)
         if not left.size:
@@ -209,7 +211,7 @@ def solve_pulls(
 
 @dataclass(frozen=True, eq=False)
 class _Pulls:
-    """Instances whose u is sought, see :func:`solve_pulls`."""
+    """Instances whose u is being solved for, see :func:`solve_pulls`."""
 
     free: np.ndarray
     V: np.ndarray
@@ -218,7 +220,7 @@ class _Pulls:
     loss: FocalLoss
 
     def of(self, rows: np.ndarray) -> Self:
-        """Return some of the instances."""
+        """Return a subset of the instances."""
         if rows.all():
             return self
         return type(self)(
@@ -226,21 +228,21 @@ class _Pulls:
         )
 
     def value(self, u: np.ndarray) -> np.ndarray:
-        """Return what u lowers."""
+        """Return the objective that u minimizes."""
         moved = each_times(self.V, u)
         margin = margins(as_scores(self.free - moved), self.labels)
         return (u * moved).sum(axis=1) + 2 * self.kappa * self.loss.value(margin)
 
     def step(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return Newton steps (n, k), and which instances need one."""
+        """Return Newton steps (n, k), and which instances have not converged."""
         k, kappa = u.shape[1], self.kappa[:, None]
         scores = as_scores(self.free - each_times(self.V, u))
         margin = margins(scores, self.labels)
         slope, curvature = self.loss.derivative(margin), self.loss.curvature(margin)
         D = margin_directions(scores, self.labels).reshape(u.shape)
         residual = kappa * in_scores(slope, D) - u
-        going = np.abs(residual).max(axis=1) > ENOUGH * self.kappa
-        # second derivatives of the loss, without what makes those of a focal loss indefinite
+        going = np.abs(residual).max(axis=1) > MAX_RESIDUAL * self.kappa
+        # Hessians of the loss, with the negative curvature of a focal loss set to 0
         hessians = (curvature[:, None] * D)[:, :, None] * D[:, None, :]
         if k == 1:
             return residual / (1 + kappa * hessians[:, 0] * self.V[:, 0]), going
@@ -251,10 +253,10 @@ class _Pulls:
         return np.linalg.solve(matrices, residual[:, :, None])[:, :, 0], going
 
     def shortened(self, u: np.ndarray, step: np.ndarray) -> np.ndarray:
-        """Return the steps, halved until none raises what u lowers."""
+        """Return the steps, each halved until it does not raise its objective."""
         highest = self.value(u)
-        highest = highest + ROUNDING * np.abs(highest)
-        for _ in range(MOST_HALVINGS):
+        highest = highest + ROUNDING_SHARE * np.abs(highest)
+        for _ in range(MAX_HALVINGS):
             higher = self.value(u + step) > highest
             if not higher.any():
                 break

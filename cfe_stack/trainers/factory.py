@@ -1,4 +1,4 @@
-"""The trainers that CFEnsembleClassifier knows by name."""
+"""Trainers that CFEnsembleClassifier creates by name."""
 
 from typing import Any
 

@@ -1,10 +1,10 @@
-"""What a trainer measured after every sweep or epoch; whoever trains neither plots nor prints."""
+"""The training history, which plots and callbacks read."""
 
 import numpy as np
 
 
 class TrainingHistory:
-    """Named quantities, one value per sweep or epoch.
+    """Named quantities with one value per sweep or epoch.
 
     Examples
     --------
@@ -38,7 +38,7 @@ class TrainingHistory:
         return len(self.records)
 
     def relative_change(self) -> float:
-        """Return the objective's last change as a share of its size, without sign; inf at first."""
+        """Return the last absolute change of the objective relative to its size, inf at first."""
         if len(self) < 2:
             return float("inf")
         before, now = self.records[-2]["objective"], self.records[-1]["objective"]

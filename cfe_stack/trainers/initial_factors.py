@@ -1,4 +1,4 @@
-"""Factors that training starts from: random, or the solution of a spectral problem."""
+"""Initial factors: random, or the solution of a spectral problem."""
 
 from functools import partial
 
@@ -11,12 +11,12 @@ from cfe_stack.factor_model.factor_model import FactorModel
 from cfe_stack.losses.link import make_link
 from cfe_stack.trainers.base import BaseTrainer
 
-MOST_MOMENTS = 600
-"""Principal axes of more rows than this are found by Lanczos iterations."""
+MAX_DENSE_ROWS = 600
+"""Maximum number of rows for a dense eigendecomposition; more rows use Lanczos iterations."""
 
 
 def start_model(trainer: BaseTrainer, data: EnsembleData, strategy: Confidence) -> FactorModel:
-    """Return a factor model without factors: link, and the standardisation of every row."""
+    """Return a factor model without factors, with the link and the standardization of its rows."""
     n_rows = data.n_classifiers * (data.n_classes if data.n_classes > 2 else 1)
     model = FactorModel(
         link=make_link(trainer.link, data.n_classes),
@@ -28,11 +28,11 @@ def start_model(trainer: BaseTrainer, data: EnsembleData, strategy: Confidence) 
         factors=np.zeros((trainer.latent_dim, n_rows)),
         bias=np.zeros(n_rows),
     )
-    return model.standardised(data) if trainer.standardize else model
+    return model.standardized(data) if trainer.standardize else model
 
 
 def spectral_factors(model: FactorModel, data: EnsembleData) -> np.ndarray:
-    """Return the leading principal axes of the linked predictions, missing cells taken as 0.
+    """Return the leading principal axes of the linked predictions, with missing cells as 0.
 
     Returns
     -------
@@ -41,9 +41,9 @@ def spectral_factors(model: FactorModel, data: EnsembleData) -> np.ndarray:
 
     Notes
     -----
-    With uniform confidence and no missing cell these are the solution: the two ridges amount to a
-    nuclear norm, which lowers every singular value by λ and shares it equally between the factors
-    (Mazumder, Hastie, Tibshirani, JMLR 2010, lemma 6).
+    With uniform confidence and without missing cells, these axes are the solution. The two ridges
+    are equivalent to a nuclear-norm penalty, which lowers every singular value by λ and divides it
+    equally between the two factors (Mazumder, Hastie, Tibshirani, JMLR 2010, lemma 6).
     """
     latent_dim, n_rows = model.factors.shape
 
@@ -53,12 +53,12 @@ def spectral_factors(model: FactorModel, data: EnsembleData) -> np.ndarray:
             product += part
         return product
 
-    if n_rows <= MOST_MOMENTS or latent_dim >= n_rows:
+    if n_rows <= MAX_DENSE_ROWS or latent_dim >= n_rows:
         values, vectors = np.linalg.eigh(times_moments(np.eye(n_rows)))
     else:
-        # the moments of thousands of rows would neither fit nor be decomposed in time
+        # the moment matrix of thousands of rows is too large to store and decompose
         moments = LinearOperator((n_rows, n_rows), matvec=times_moments, dtype=np.float64)
-        # not all ones, to which log-ratios are orthogonal
+        # a start of all ones would be orthogonal to log-ratios, which sum to 0
         start = np.linspace(1.0, 2.0, n_rows)
         if not times_moments(start).any():
             return np.zeros((latent_dim, n_rows))

@@ -1,4 +1,4 @@
-"""Joint descent without its array library: data, parameters, objective, and when it stops."""
+"""Joint descent, independent of the array library: data, parameters, objective, stopping rule."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -16,23 +16,23 @@ from cfe_stack.pools.gates import Gates
 from cfe_stack.trainers.aggregators import Aggregator, Gate
 from cfe_stack.trainers.supervision import Supervision
 
-MOST_GATED = 5000
-"""Instances from which the gate's start is found, if there are more."""
-RUN = 1024
-"""Neighbouring instances that stay together in a batch: what a page of a file holds."""
+MAX_GATE_ROWS = 5000
+"""Maximum number of instances from which the initial gate is computed."""
+MAX_RUN_ROWS = 1024
+"""Maximum number of neighboring instances that stay together in a batch, for efficient reads."""
 
 
 def shuffled_batches(
     n: int, size: int, permutation: Callable[[int], np.ndarray]
 ) -> list[np.ndarray]:
-    """Return the instances of every batch: short runs of neighbours, at random.
+    """Return the instances of every batch: short runs of neighbors in random order.
 
     Parameters
     ----------
     n, size : int
-        Number of instances, and of those per batch.
+        Number of instances, and number per batch.
     permutation : callable
-        From a number k to a random order of 0 … k − 1.
+        Returns a random order of 0 … k − 1 for a number k.
 
     Examples
     --------
@@ -43,7 +43,7 @@ def shuffled_batches(
     """
     if size >= n:
         return [np.arange(n)]
-    run = max(1, min(RUN, size // 16))
+    run = max(1, min(MAX_RUN_ROWS, size // 16))
     starts = run * permutation(-(-n // run))
     order = (starts[:, None] + np.arange(run)).ravel()
     order = order[order < n]
@@ -52,19 +52,19 @@ def shuffled_batches(
 
 @dataclass(frozen=True, eq=False)
 class JointArrays:
-    """What the objective needs besides its parameters; arrays or tensors, instances last.
+    """Data of the objective as arrays or tensors, with the instances on the last axis.
 
     Parameters
     ----------
     Z : array of shape (n_rows, n)
-        Standardised linked predictions, 0 where missing.
+        Standardized linked predictions, 0 where missing.
     C : array of shape (n_classifiers, n)
         Label-free weights of the cells, 0 where missing.
     cells : array of shape (n_rows, n)
-        Those weights times the frequencies, for every row.
+        Weights times frequencies, for every row.
     frequencies : array of shape (n,)
     labels : array of shape (n,), int
-        Class codes; 0 where unknown, with weight 0.
+        Class codes; 0 for unlabeled instances, which have weight 0.
     omega : array of shape (n,)
         Weights of the supervised loss.
     """
@@ -85,7 +85,7 @@ class JointArrays:
         dtype: str,
         rows: slice | np.ndarray = slice(None),
     ) -> Self:
-        """Return the arrays of some instances of `data`; of the others nothing is read."""
+        """Return the arrays of some instances of `data`, without reading the others."""
         block = data.block_of(rows)
         Z = model.linked(block.R).astype(dtype, copy=False)
         C = model.weights(block, use_labels=False).astype(dtype, copy=False)
@@ -106,7 +106,7 @@ class JointArrays:
 def initial_gate(data: EnsembleData, model: FactorModel) -> Gate:
     """Return a gate that opens along the first factor and changes no weight yet."""
     n, m = data.n_instances, data.n_classifiers
-    block = data.block_of(slice(None, None, -(-n // MOST_GATED)))
+    block = data.block_of(slice(None, None, -(-n // MAX_GATE_ROWS)))
     Y = model.solve(model.linked(block.R), model.weights(block, use_labels=False))
     # rows of weight zero must not make the weighted moments singular
     frequencies = block.sample_weight + np.finfo(float).tiny
@@ -123,7 +123,7 @@ def initial_gate(data: EnsembleData, model: FactorModel) -> Gate:
 
 @dataclass
 class JointParameters:
-    """What all instances share; arrays or tensors.
+    """Parameters that all instances share, as arrays or tensors.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ class JointParameters:
 
 @dataclass(frozen=True)
 class JointObjective:
-    """The parts of the objective as a function of the parameters, for NumPy and torch alike.
+    """The parts of the objective as functions of the parameters, for NumPy and torch.
 
     Parameters
     ----------
@@ -152,13 +152,13 @@ class JointObjective:
         Its formula is used; the weights are among the parameters.
     lambda_reg : float
     scale, shift : array of shape (n_rows, 1)
-        Standardisation of the rows.
+        Standardization of the rows.
     n_cells : float
         Observed cells of all data, counted with their instances' frequencies.
     omega_sum : float
-        Σ ω of all data; 0 if nothing is supervised.
+        Σ ω of all data; 0 without labels.
     class_factors : array of shape (n_classes,), default=None
-        What ω is multiplied by, class by class; `omega_sum` has it in.
+        Factors of ω by class, which `omega_sum` includes.
     """
 
     link: Link
@@ -179,7 +179,7 @@ class JointObjective:
         share: float = 1.0,
         xp: Any = np,
     ) -> tuple[Any, Any]:
-        """Return L_recon and L_sup, estimated from a `part` of the data.
+        """Return estimates of L_recon and L_sup from a `part` of the data.
 
         Parameters
         ----------
@@ -189,7 +189,7 @@ class JointObjective:
             Instance factors of the part.
         loss : FocalLoss
         share : float, default=1.0
-            Number of all instances by those of the part.
+            Number of all instances divided by the number in the part.
         xp : module, default=numpy
             The array library: ``numpy`` or ``torch``.
         """
@@ -218,7 +218,7 @@ class JointObjective:
 
 
 def linked_values(Z_hat: Any, n_classifiers: int, scale: Any, shift: Any) -> Any:
-    """Return linked values (n, m) or (n, K, m) of standardised rows (n_rows, n).
+    """Return linked values (n, m) or (n, K, m) of standardized rows (n_rows, n).
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def linked_values(Z_hat: Any, n_classifiers: int, scale: Any, shift: Any) -> Any
 
 @dataclass(frozen=True, eq=False)
 class DescentResult:
-    """Where a descent ended, as NumPy arrays.
+    """Result of a descent, as NumPy arrays.
 
     Parameters
     ----------
@@ -255,14 +255,15 @@ class DescentResult:
 
 @dataclass
 class Plateau:
-    """Counts epochs without an improvement.
+    """Counter of epochs without an improvement.
 
     Parameters
     ----------
     patience : int
-        Epochs without an improvement after which the descent has stalled.
+        Number of epochs without an improvement after which the descent has stalled.
     tol : float
-        Smallest decrease that counts, relative to the best objective; 0 never stalls.
+        Minimum decrease that counts as an improvement, relative to the best objective; 0 never
+        stalls.
     """
 
     patience: int
@@ -271,7 +272,7 @@ class Plateau:
     n_waiting: int = 0
 
     def is_best(self, objective: float) -> bool:
-        """Take note of an epoch's objective; return whether it is the lowest so far."""
+        """Record the objective of an epoch, and return whether it is the lowest so far."""
         enough = self.best - objective > self.tol * max(abs(self.best), np.finfo(float).tiny)
         self.n_waiting = 0 if enough or self.best == np.inf else self.n_waiting + 1
         lowest = objective < self.best
@@ -280,5 +281,5 @@ class Plateau:
 
     @property
     def stalled(self) -> bool:
-        """Whether patience is used up."""
+        """Whether patience is exhausted."""
         return self.tol > 0 and self.n_waiting >= self.patience

@@ -1,10 +1,10 @@
-r"""Alternating least squares on the full objective: the supervised part as further rows.
+r"""Majorized ALS: alternating least squares on the full objective.
 
-A parabola that touches the loss of an instance at its current score s₀ and lies above it elsewhere
-is ½ h (s − τ)² + constant, with target τ = s₀ − ℓ'(s₀) / h. In place of the loss, the parabola is a
-pseudo-classifier, with one row per class, whose factors are the weighted sum of all others. The
-update of the classifiers is then a least-squares problem, and does not raise the objective. The
-aggregator and the instance factors follow together, at the loss itself
+A parabola that touches the loss of an instance at its current score s₀ and bounds it from above is
+½ h (s − τ)² + constant, with target τ = s₀ − ℓ'(s₀) / h. When it replaces the loss, it acts as a
+pseudo-classifier with one row per class, whose factors are the weighted sum of all others. The
+update of the classifiers is then a least-squares problem that does not raise the objective. The
+aggregator and the instance factors are then updated together, with the loss itself
 (:mod:`cfe_stack.trainers.elimination`).
 
 The curvature h is that of Jaakkola and Jordan, tanh(|s₀| / 2) / (2 |s₀|) ≤ ¼, for the logistic
@@ -37,20 +37,21 @@ from cfe_stack.losses.focal_loss import FocalLoss, loss_gradient
 from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.trainers.aggregators import WeightedAggregator
 from cfe_stack.trainers.base import BaseTrainer
-from cfe_stack.trainers.elimination import LabelledSystems, as_scores, each_times
+from cfe_stack.trainers.elimination import LabeledSystems, as_scores, each_times
 from cfe_stack.trainers.supervision import Supervision
 from cfe_stack.trainers.sweep import SweepStep, keeps_factors, passed_over
 
 LOGISTIC = FocalLoss()
-SMALLEST_SCORE = 1e-6
-"""Below this size tanh(s / 2) / (2 s) is ¼ to the last digit."""
-NEGLIGIBLE = 1e-10
-"""Directions that the classifiers span by less than this share of the most are left alone."""
+MIN_SCORE_SIZE = 1e-6
+"""Minimum size of a score: below it, tanh(s / 2) / (2 s) equals ¼ to machine precision."""
+MIN_SINGULAR_SHARE = 1e-10
+"""Minimum singular value, relative to the largest, of directions in which scores may move."""
 
 
 @cache
 def _largest_slopes(loss: FocalLoss) -> tuple[float, float]:
-    """Return bounds of the first two derivatives of a loss; a thousandth covers the grid's gaps."""
+    """Return bounds of the first two derivatives of a loss."""
+    # maxima over a grid; one thousandth more covers the gaps between its points
     margin = np.linspace(-60, 60, 24_001)
     first, second = np.abs(loss.derivative(margin)), loss.curvature(margin)
     return float(first.max()) * 1.001, float(second.max()) * 1.001
@@ -67,7 +68,7 @@ def bound_curvature(scores: np.ndarray, loss: FocalLoss = LOGISTIC) -> np.ndarra
     array([0.25 , 0.121])
     """
     if loss.gamma == 0 and scores.ndim < 2:
-        size = np.maximum(np.abs(scores), SMALLEST_SCORE)
+        size = np.maximum(np.abs(scores), MIN_SCORE_SIZE)
         return np.tanh(size / 2) / (2 * size)
     if loss.gamma == 0:
         return np.full(len(scores), 0.5)
@@ -77,13 +78,13 @@ def bound_curvature(scores: np.ndarray, loss: FocalLoss = LOGISTIC) -> np.ndarra
 
 
 def bound_target(scores: np.ndarray, labels: np.ndarray, loss: FocalLoss = LOGISTIC) -> np.ndarray:
-    """Return where the parabolas are lowest, of the shape of `scores`."""
+    """Return the minimizers τ of the parabolas, of the shape of `scores`."""
     h = bound_curvature(scores, loss)
     return scores - loss_gradient(scores, labels, loss) / (h if scores.ndim < 2 else h[:, None])
 
 
 def check_majorizable(trainer: Any) -> None:
-    """Raise ValueError where the supervised loss has no parabola above it, or no share to give."""
+    """Raise ValueError if the supervised loss has no parabolic bound, or no effect."""
     reasons = {
         "a constant focal_gamma, got a schedule": callable(trainer.focal_gamma),
         "focal_gradient='exact', the derivative of a loss": trainer.focal_gradient != "exact",
@@ -102,25 +103,25 @@ def check_majorizable(trainer: Any) -> None:
 
 
 def _spread(model: FactorModel) -> np.ndarray:
-    """Return what times the aggregator's weights are the raveled directions of its scores."""
+    """Return the matrix that maps the aggregator's weights to the raveled directions of scores."""
     rows = model.factors.reshape(len(model.factors), model.n_classifiers, -1)
     rows = rows * model.scale.reshape(model.n_classifiers, -1)
     return rows.swapaxes(1, 2).reshape(-1, model.n_classifiers)
 
 
 def _offsets(model: FactorModel) -> np.ndarray:
-    """Return what times the aggregator's weights are the constants of its scores (m, k)."""
+    """Return the matrix (m, k) that maps the aggregator's weights to the constants of scores."""
     return (model.scale * model.bias + model.shift).reshape(model.n_classifiers, -1)
 
 
 class MajorizedAggregator(WeightedAggregator):
-    """The weighted aggregator, which moves together with the instance factors."""
+    """The weighted aggregator, which is updated together with the instance factors."""
 
     def __init__(self) -> None:
         super().__init__(lr=0.0, solver="converged")
 
     def update(self, features: Any, rows: LabeledRows) -> None:
-        """Do nothing: :meth:`Majorizer.settle` moves it."""
+        """Do nothing: :meth:`Majorizer.update_instances` updates it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +168,7 @@ class Majorizer:
         )
 
     def _row_weights(self, model: FactorModel) -> np.ndarray:
-        """Return the weights (m, 1) or (m, K) of the classifiers' standardised rows in scores."""
+        """Return the weights (m, 1) or (m, K) of the classifiers' standardized rows in scores."""
         return self.aggregator.weights_[:, None] * model.scale.reshape(model.n_classifiers, -1)
 
     def _score_map(self, model: FactorModel) -> tuple[np.ndarray, np.ndarray]:
@@ -175,10 +176,10 @@ class Majorizer:
         directions = (_spread(model) @ self.aggregator.weights_).reshape(len(model.factors), -1)
         return directions, self.aggregator.weights_ @ _offsets(model) + self.aggregator.intercept_
 
-    def settle(
+    def update_instances(
         self, model: FactorModel, data: EnsembleData, passes: Passes, Y: np.ndarray, *, moves: bool
     ) -> None:
-        """Move the aggregator and the instance factors to the best at given classifiers.
+        """Minimize over the aggregator and the instance factors, at given classifiers.
 
         Parameters
         ----------
@@ -186,9 +187,9 @@ class Majorizer:
         data : EnsembleData
         passes : Passes
         Y : ndarray of shape (latent_dim, n_instances)
-            Current factors, NaN if there are none yet; overwritten.
+            Current factors, NaN in the first sweep; overwritten.
         moves : bool
-            Whether the aggregator may move; if not, the factors do alone.
+            Whether the aggregator is updated, too.
         """
         systems, energy = self._systems(model, data, passes, Y)
         known = self.omega > 0
@@ -200,13 +201,16 @@ class Majorizer:
             current = energy + systems.losses(Y[:, known].T @ directions + constants)
         w = self.aggregator.weights_
         if moves:
+            # Scores move only within the span of the classifiers' factors. Its orthonormal basis
+            # makes the problem well conditioned when classifiers are nearly parallel.
             left, sizes, right = np.linalg.svd(_spread(model), full_matrices=False)
-            kept = sizes > NEGLIGIBLE * sizes[0]
+            kept = sizes > MIN_SINGULAR_SHARE * sizes[0]
             basis = left[:, kept]
             step, constants = systems.best(directions, constants, basis)
             directions = directions + (basis @ step).reshape(directions.shape)
             w = w + right[kept].T @ (step / sizes[kept])
         settled = systems.settled(directions, constants)
+        # rounding errors must not raise the objective: keep the current point
         if settled.objective > current:
             return
         Y[:, known] = settled.factors
@@ -217,8 +221,11 @@ class Majorizer:
 
     def _systems(
         self, model: FactorModel, data: EnsembleData, passes: Passes, Y: np.ndarray
-    ) -> tuple[LabelledSystems, float]:
-        """Fold in whoever has no label; return the others' systems, and how far `Y` is off."""
+    ) -> tuple[LabeledSystems, float]:
+        """Fold in unlabeled instances; return the systems of labeled ones, and the energy of `Y`.
+
+        The energy is Σ (y − y₀)ᵀ G (y − y₀), what `Y` adds to the squared errors of the fold-ins.
+        """
 
         def fold(blocks: Iterator[Block], workspace: Workspace, extra: None) -> list[Any]:
             parts = []
@@ -246,7 +253,7 @@ class Majorizer:
             counted = [(own.shape[1], d, d) for own, _, _ in parts]
             pairs = zip(inverses, counted, strict=True)
             inverses = [np.concatenate([np.broadcast_to(*pair) for pair in pairs])]
-        systems = LabelledSystems(
+        systems = LabeledSystems(
             fold_ins=np.concatenate([np.empty((d, 0)), *(own for own, _, _ in parts)], axis=1),
             inverses=inverses[0] if inverses else np.eye(d)[None],
             labels=self.labels[known],
@@ -259,7 +266,7 @@ class Majorizer:
     def solve_classifiers(
         self, model: FactorModel, equations: ClassifierEquations, Y: np.ndarray
     ) -> np.ndarray:
-        r"""Return the factors (d, n_rows) of all classifiers, which the row couples.
+        r"""Return the factors (d, n_rows) of all classifiers, which the supervised row couples.
 
         Parameters
         ----------
@@ -280,7 +287,7 @@ class Majorizer:
             v = L (I + L^T T L)^{-1} L^+ \Bigl(q - S \sum_u \hat w_u G_u^{-1} r_u\Bigr), \quad
             T = \sum_u \hat w_u^2 G_u^{-1}.
 
-        The matrix in brackets stays definite however large the weights become.
+        The matrix I + Lᵀ T L is positive definite for any size of the weights.
         """
         known, m = self.omega > 0, model.n_classifiers
         weights, Y = self._row_weights(model), Y[:, known].astype(np.float64)
@@ -295,6 +302,7 @@ class Majorizer:
         target = bound_target(scores, self.labels[known], self.loss)
         target = target.reshape(len(scores), weights.shape[1])
         S, Q = (Y * kappa) @ Y.T, (Y * kappa) @ (target - constant)
+        # L from an eigendecomposition, since S is singular with fewer instances than factors
         sizes, axes = np.linalg.eigh(S)
         kept = sizes > d * np.finfo(float).eps * sizes[-1]
         axes, lengths = axes[:, kept], np.sqrt(sizes[kept])
@@ -325,9 +333,9 @@ def run_majorized(
     """
     keeps_factors(trainer.store_instance_factors, trainer.latent_dim, data, majorize=True)
     Y = np.full((trainer.latent_dim, data.n_instances), np.nan, dtype=data.R.dtype)
-    model, equations = trainer.start(data, passes)
+    model, equations = trainer._start(data, passes)
     majorizer = Majorizer.of(trainer, data, supervision, trainer._aggregator)
-    for sweep in trainer.sweeps(supervision):
+    for sweep in trainer._sweeps(supervision):
         # the first sweep has no scores yet for a parabola to touch
         solved = (
             equations.solve(trainer.lambda_reg)
@@ -335,8 +343,10 @@ def run_majorized(
             else majorizer.solve_classifiers(model, equations, Y)
         )
         model = model.with_solution(solved)
-        majorizer.settle(model, data, passes, Y, moves=sweep >= trainer.freeze_aggregator_iters)
+        majorizer.update_instances(
+            model, data, passes, Y, moves=sweep >= trainer.freeze_aggregator_iters
+        )
         passed = passed_over(data, passes, SweepStep(model, trainer.standardize, Y, solved=True))
         equations = passed.equations
-        trainer.record(sweep, model, passed, supervision)
+        trainer._record(sweep, model, passed, supervision)
     return model, Y

@@ -1,8 +1,8 @@
-"""The last digits of a descent: Newton steps, which see gradients and no objective.
+"""Newton steps at the end of a descent, which use gradients instead of objective values.
 
-A line search compares objectives, and they agree to the last digit while the gradient is still the
-square root of that. Where a descent ends there depends on rounding, and with it on the number of
-threads and on how often a row is repeated.
+A line search compares objective values. These agree to rounding error eps while the gradient is
+still of size √eps. The end of a descent would therefore depend on rounding, and hence on the number
+of threads and on whether a row is repeated or weighted.
 """
 
 from collections.abc import Callable
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, minres
 
-MOST_STEPS = 4
-ENOUGH = 1e-12
-"""Largest entry of a gradient that counts as none, relative to the objective."""
+MAX_STEPS = 4
+MAX_GRADIENT = 1e-12
+"""Largest entry of a gradient that counts as zero, relative to the objective."""
 SOLVER_TOLERANCE = 1e-5
-MOST_PRODUCTS = 200
-"""Hessian products per step; tens are usual."""
-ROUNDING = 1e-9
-LONGEST_STEP = 0.1
-"""Longest step as a share of the point; a longer one leads away from where the descent had come."""
+MAX_PRODUCTS = 200
+"""Maximum number of Hessian products per step; a few dozen are typical."""
+ROUNDING_SHARE = 1e-9
+MAX_STEP_SHARE = 0.1
+"""Maximum length of a step relative to the point; longer steps would leave the minimum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class LocalModel:
     value : float
     gradient : ndarray of shape (n_parameters,)
     hessian_product : callable
-        From a direction (n_parameters,) to the Hessian times it.
+        Returns the product of the Hessian and a direction (n_parameters,).
     """
 
     value: float
@@ -39,49 +39,50 @@ class LocalModel:
     hessian_product: Callable[[np.ndarray], np.ndarray]
 
 
-def newton_end(point: np.ndarray, local_model: Callable[[np.ndarray], LocalModel]) -> np.ndarray:
-    """Return the stationary point next to `point`, which a descent has come close to.
+def newton_polish(point: np.ndarray, local_model: Callable[[np.ndarray], LocalModel]) -> np.ndarray:
+    """Return the stationary point near `point`, the result of a descent.
 
     Parameters
     ----------
     point : ndarray of shape (n_parameters,)
     local_model : callable
-        From a point to the objective near it.
+        Returns the objective near a point.
 
     Returns
     -------
     ndarray of shape (n_parameters,)
-        `point` itself where a step is long, does not lower the gradient or raises the objective.
+        `point` itself if a step is too long, does not reduce the gradient, or increases the
+        objective.
 
     Notes
     -----
-    Factors that are rotated alike give the same objective, so the Hessian is singular. MINRES finds
-    the shortest of the steps that solve the system (Paige and Saunders, 1975).
+    A common rotation of all factors leaves the objective unchanged, so the Hessian is singular.
+    MINRES returns the shortest solution of the singular system (Paige and Saunders, 1975).
 
     Examples
     --------
     >>> import numpy as np
-    >>> from cfe_stack.trainers.newton_polish import LocalModel, newton_end
+    >>> from cfe_stack.trainers.newton_polish import LocalModel, newton_polish
     >>> def valley(x):
     ...     return LocalModel(
     ...         float(x[0] ** 4 / 4 - x[0]), np.array([x[0] ** 3 - 1, 0.0]),
     ...         lambda v: np.array([3 * x[0] ** 2 * v[0], 0.0]),
     ...     )
-    >>> newton_end(np.array([1.01, 7.0]), valley)
+    >>> newton_polish(np.array([1.01, 7.0]), valley)
     array([1., 7.])
     """
     here = local_model(point)
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         size = np.abs(here.gradient).max(initial=0.0)
-        if not size > ENOUGH * abs(here.value):
+        if not size > MAX_GRADIENT * abs(here.value):
             break
         hessian = LinearOperator((len(point), len(point)), here.hessian_product, dtype=float)
-        step = minres(hessian, -here.gradient, rtol=SOLVER_TOLERANCE, maxiter=MOST_PRODUCTS)[0]
-        if not np.abs(step).max() <= LONGEST_STEP * np.abs(point).max():
+        step = minres(hessian, -here.gradient, rtol=SOLVER_TOLERANCE, maxiter=MAX_PRODUCTS)[0]
+        if not np.abs(step).max() <= MAX_STEP_SHARE * np.abs(point).max():
             break
         there = local_model(point + step)
         flatter = np.abs(there.gradient).max() < size / 2
-        if not (flatter and there.value <= here.value + ROUNDING * abs(here.value)):
+        if not (flatter and there.value <= here.value + ROUNDING_SHARE * abs(here.value)):
             break
         point, here = point + step, there
     return point

@@ -1,4 +1,4 @@
-"""The trainer of joint descent: parameters, checks and results; torch works elsewhere."""
+"""The PyTorch trainer: parameters, checks and results; the descent is in torch_descent."""
 
 import logging
 import warnings
@@ -31,8 +31,8 @@ from cfe_stack.trainers.supervision import Supervision
 
 logger = logging.getLogger(__name__)
 
-STRETCH = 1 << 16
-"""Instances that are scored at a time."""
+SCORE_BLOCK_ROWS = 1 << 16
+"""Number of instances that are scored at a time."""
 CHOICES = {
     "optimizer": ("adam", "adamw", "sgd", "lbfgs"),
     "instance_factors": ("free", "projected"),
@@ -43,16 +43,16 @@ CHOICES = {
 
 
 class CFEnsemblePyTorchTrainer(BaseTrainer):
-    r"""Factorise the ensemble matrix and train the aggregator by joint gradient descent.
+    r"""Factorize the ensemble matrix and train the aggregator by joint gradient descent.
 
-    Factors and aggregator descend together on ρ · L_recon + (1 − ρ) · L_sup, the objective of
-    :mod:`cfe_stack.losses.objective`. Class weights and the focal loss act on all parameters;
-    label-aware confidence is not needed and not offered.
+    Gradient descent minimizes ρ · L_recon + (1 − ρ) · L_sup, the objective of
+    :mod:`cfe_stack.losses.objective`, over factors and aggregator together. Class weights and the
+    focal loss act on all parameters. Label-aware confidence is not needed and not available.
 
     Parameters
     ----------
     n_classifiers : int, default=None
-        Number of classifiers in the data; None takes any.
+        Expected number of classifiers; None accepts any.
     latent_dim : int, default=20
         Dimension d of the factors.
     rho : float, default=0.5
@@ -60,59 +60,57 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
     lambda_reg : float, default=0.01
         Ridge on the factors, at least 0.
     max_epochs : int, default=300
-        Largest number of passes over the data; for L-BFGS, of runs of up to 20 of its steps.
+        Maximum number of passes over the data; for L-BFGS, of runs of up to 20 steps.
     tol : float, default=1e-4
-        Smallest decrease of the objective, as a share of it, that counts as an improvement; 0 runs
-        all epochs.
+        Minimum relative decrease of the objective that counts as an improvement; 0 runs all epochs.
     optimizer : {"adam", "adamw", "sgd", "lbfgs"}, default="adam"
-        ``"adamw"`` decays the parameters beside the objective's ridge; ``"sgd"`` has momentum 0.9.
+        ``"adamw"`` adds weight decay to the ridge of the objective; ``"sgd"`` has momentum 0.9.
     lr : float, default=None
         Learning rate; None means 0.01 for Adam and AdamW, 0.1 for SGD, 1 for L-BFGS.
     batch_size : int, default=None
-        Instances per step; None takes all at once. Large matrices and memory maps are then read
-        batch by batch, never whole.
+        Number of instances per step; None uses all at once. With a batch size, large matrices and
+        memory maps are read batch by batch.
     patience : int, default=10
-        Stop after so many epochs without an improvement; the learning rate is halved after half
-        of them. The best state is restored.
+        Number of epochs without an improvement after which training stops. The learning rate is
+        halved after half of them. The best state is restored.
     instance_factors : {"projected", "free"}, default="projected"
-        ``"projected"``: the label-free fold-in, a function of the classifier factors that is
-        differentiated through, so that training sees what prediction uses. ``"free"``: parameters,
-        as in the sources; they absorb the labels.
+        ``"projected"``: the label-free fold-in, as a differentiable function of the classifier
+        factors, so that training uses the same factors as prediction. ``"free"``: parameters, as in
+        the original method; they absorb the labels.
     aggregator_type : {"weighted", "mean", "log_pool", "gated_pool"}, default="weighted"
-        Logistic unit on the reconstruction, plain average, logarithmic opinion pool, or one whose
-        weights depend on the instance: they change with tanh of a linear function of its factors,
-        which starts at the first of them.
+        Logistic unit on the reconstruction, plain average, logarithmic opinion pool, or gated pool.
+        The weights of a gated pool change with tanh of a linear function of the instance factors,
+        which is initialized with the first factor.
     confidence : {"certainty", "uniform", "calibration", "adaptive"}, default="certainty"
         Weight of a cell.
     adaptive_shares : tuple of three floats, default=(0.5, 0.3, 0.2)
         Shares of certainty, calibration and agreement in ``confidence="adaptive"``.
     use_class_weights : bool or callable, default=True
-        Weigh the supervised loss by `class_weight`; a schedule from progress in [0, 1] to the power
-        of those weights, from 0 (none) to 1 (whole), brings them in or out over training.
+        Whether the supervised loss uses `class_weight`. A schedule maps progress in [0, 1] to the
+        exponent of these weights, from 0 (no weights) to 1 (full weights).
     class_weight : dict, "balanced" or None, default="balanced"
         Weights of the classes; ``"balanced"`` gives all classes the same total weight.
     focal_gamma : float or callable, default=0.0
-        Focusing parameter, or a schedule from progress in [0, 1] to one, such as
-        :class:`cfe_stack.losses.LinearSchedule`; with any schedule all epochs are run.
+        Focusing parameter, or a schedule that maps progress in [0, 1] to it, such as
+        :class:`cfe_stack.losses.LinearSchedule`. With a schedule all epochs are run.
     focal_delta : float, default=None
         Smoothing constant; None means 1e-3 for 0 < gamma < 1 and 0 otherwise.
     focal_alpha : float, default=None
         Weight α of the positive class, 1 − α of the other, times the class weight.
     init : {"spectral", "random"}, default="spectral"
-        Start from the leading principal axes of the linked predictions, or from small random
-        factors.
+        Leading principal axes of the linked predictions, or small random factors.
     init_prior : bool, default=True
-        Start the intercept at the weighted log-odds of the classes instead of 0.
+        Initialize the intercept with the weighted log-odds of the classes instead of 0.
     link : {"identity", "logit"}, default="identity"
-        Scale of the factorisation.
+        Scale of the factorization.
     standardize : bool, default=False
-        Centre and scale every classifier's linked predictions, and learn a bias per classifier.
+        Center and scale the linked predictions of every classifier, and learn a bias for each.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Where to compute; ``"auto"`` takes a GPU if there is one.
+        Device of the computation; ``"auto"`` uses a GPU if there is one.
     dtype : {"float32", "float64"}, default="float32"
         Precision of the descent.
     compile : bool, default=False
-        Compile the objective with ``torch.compile``; worth its start-up time on large data only.
+        Compile the objective with ``torch.compile``, which pays off on large data only.
     progress : bool, default=False
         Show a progress bar on stderr, if that is a terminal (needs tqdm).
     random_state : int, RandomState or None, default=None
@@ -124,13 +122,13 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
     ----------
     classifier_factors_ : ndarray of shape (latent_dim, n_classifiers[, n_classes])
     instance_factors_ : ndarray of shape (latent_dim, n_instances)
-        Factors of the training instances; free ones have seen labels.
+        Factors of the training instances. Free factors depend on labels.
     weights_ : ndarray of shape (n_classifiers,)
     intercept_ : float or ndarray of shape (n_classes,)
     gate_ : ndarray of shape (n_classifiers,)
-        Only with the gated pool.
+        Change of the weights per unit of the gate; only with the gated pool.
     transductive_proba_ : ndarray of shape (n_instances, n_classes)
-        Probabilities of all training instances, unlabelled ones included, from their factors.
+        Probabilities of all training instances, labeled or not, computed from their factors.
     factor_model_ : FactorModel
         The label-free fold-in.
     history_ : TrainingHistory
@@ -145,14 +143,14 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
     Warns
     -----
     sklearn.exceptions.ConvergenceWarning
-        If the objective still fell in the last of `max_epochs` epochs, or the descent diverged.
+        If the descent diverged, or did not converge within `max_epochs` epochs.
     CollapsedAggregatorWarning
-        If the aggregator ends with constant predictions, or turns the ranking over or loses it.
+        If the predictions of the aggregator are constant, or its ranking is reversed or lost.
 
     Notes
     -----
-    A fitted trainer holds NumPy arrays only: it predicts where torch is not installed.
-    An interrupt from the keyboard ends the descent; the best state so far is kept.
+    A fitted trainer contains NumPy arrays only and predicts without torch. A keyboard interrupt
+    ends the descent and keeps the best state so far.
 
     References
     ----------
@@ -169,7 +167,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
     (200, 2)
     """
 
-    # every parameter moves by `lr`, along the derivative of the loss itself
+    # one learning rate `lr` for all parameters, and the gradient of the loss itself
     aggregator_lr = 0.0
     focal_gradient = "exact"
     _to_convergence = "optimizer='lbfgs', more epochs"
@@ -238,8 +236,8 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         Parameters
         ----------
         data : EnsembleData
-            Instances without a label take part in the factorisation only. Loaded whole
-            unless `batch_size` is given.
+            Instances without a label are used in the factorization only. The data are loaded
+            completely unless `batch_size` is given.
         y : None
             Ignored; labels are part of `data`.
 
@@ -263,19 +261,21 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
             self._warn_not_converged()
         if not np.isfinite(self.history_["objective"]).all():
             warnings.warn(
-                f"The descent diverged in epoch {self.n_iter_}: its objective is not finite. The "
-                "best state before is kept; lower lr, or take optimizer='lbfgs'.",
+                f"The descent diverged in epoch {self.n_iter_}: the objective is not finite. The "
+                "best previous state is kept. Lower lr, or use optimizer='lbfgs'.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
         self.factor_model_ = model.with_factors(found.factors, found.bias)
         self._aggregator = self._fitted_aggregator(found, data)
-        # an absent instance has moved nothing, nor has it been moved
+        # instances of weight 0 did not take part: their factors are the fold-ins
         absent = data.frequencies == 0
         if absent.any():
             found.Y[:, absent] = self.factor_model_.fold_in(data)[:, absent]
         self.instance_factors_ = found.Y
-        parts = [slice(k, k + STRETCH) for k in range(0, data.n_instances, STRETCH)]
+        parts = [
+            slice(k, k + SCORE_BLOCK_ROWS) for k in range(0, data.n_instances, SCORE_BLOCK_ROWS)
+        ]
         self.transductive_proba_ = np.concatenate(
             [probabilities(self._scores(found.Y[:, k], predicted[k])) for k in parts]
         )
@@ -300,7 +300,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         return self._aggregator.gate.weights
 
     def check_parameters(self) -> None:
-        """Raise ValueError where a parameter is out of range."""
+        """Raise ValueError if a parameter is invalid."""
         super().check_parameters()
         import_extra("torch", extra="torch")
         make_aggregator(self.aggregator_type, 2, known=JOINT_AGGREGATORS)
@@ -308,8 +308,9 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         AdaptiveConfidence(self.adaptive_shares)
         if self.confidence == "label_aware":
             raise ValueError(
-                "confidence='label_aware' is for the ALS trainer; joint descent brings the labels "
-                "to the factors by the objective itself. Use 'certainty' or another strategy."
+                "confidence='label_aware' is available for the ALS trainer only. In joint descent, "
+                "labels affect the factors through the objective. Use 'certainty' or another "
+                "strategy."
             )
         for name, allowed in CHOICES.items():
             if str(getattr(self, name)) not in allowed:
@@ -325,12 +326,12 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
             check_integer("batch_size", self.batch_size, 1)
             if self.optimizer == "lbfgs":
                 raise ValueError(
-                    "optimizer='lbfgs' searches along lines and needs all data in every step: "
-                    "leave batch_size out, or use optimizer='adam'."
+                    "optimizer='lbfgs' needs all data in every step. Omit batch_size, or use "
+                    "optimizer='adam'."
                 )
 
     def _record(self, rho: float, parts: tuple[float, float], loss: FocalLoss) -> float:
-        """Log the objective at the point reached."""
+        """Record the objective of an epoch."""
         reconstruction, supervised = parts
         value = objective.combined(rho, reconstruction, supervised)
         self.history_.append(
@@ -349,9 +350,9 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
 
     def _warn_not_converged(self) -> None:
         warnings.warn(
-            f"The objective still fell after {self.max_epochs} epochs, by more than "
-            f"tol={self.tol:g} of its size within {self.patience} epochs. Raise max_epochs, lr "
-            "or tol, or use optimizer='lbfgs'.",
+            f"Joint descent did not converge in {self.max_epochs} epochs: within {self.patience} "
+            f"epochs the objective fell by more than tol={self.tol:g} of its size. Increase "
+            "max_epochs, lr or tol, or use optimizer='lbfgs'.",
             ConvergenceWarning,
             stacklevel=users_line(),
         )

@@ -1,4 +1,4 @@
-"""The labelled part of the data, and how the supervised loss weighs it over training."""
+"""The labeled instances, and their weights in the supervised loss over training."""
 
 import warnings
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from cfe_stack.runtime.warning_location import users_line
 
 @dataclass(frozen=True, eq=False)
 class Supervision:
-    """The labelled part of the data, and how the supervised loss weighs it.
+    """The labeled instances, and their weights in the supervised loss.
 
     Parameters
     ----------
@@ -28,14 +28,14 @@ class Supervision:
     labels, frequencies, weights : ndarray of shape (n_known,)
         Class codes, sample weights, and sample weight × class weight × focal class factor.
     rho : float
-        Share of reconstruction; 1 where nothing is labelled.
+        Share of reconstruction in the objective; 1 without labels.
     gamma : float or callable
     delta : float or None
     gradient : {"exact", "reweighted"}
     class_factors : ndarray of shape (n_classes,)
-        Class weights that `weights` contain.
+        Class weights included in `weights`.
     share : bool or callable
-        The power of the class factors, or its schedule; True is the whole factor.
+        Exponent of the class factors, or its schedule. True is the full factor.
     """
 
     n_instances: int
@@ -59,8 +59,9 @@ class Supervision:
         if not len(rows):
             if rho < 1:
                 warnings.warn(
-                    "No instance has a label: rho acts as 1 (reconstruction only) and the "
-                    "aggregator stays at its start. Pass labels in EnsembleData to supervise.",
+                    "No instance has a label: rho is treated as 1 (reconstruction only), and the "
+                    "aggregator keeps its initial weights. For supervision, pass labels in "
+                    "EnsembleData.",
                     UserWarning,
                     stacklevel=users_line(),
                 )
@@ -77,8 +78,8 @@ class Supervision:
         if len(rows) and not weights.sum() > 0:
             raise ValueError(
                 f"class_weight {trainer.class_weight!r} with focal_alpha {trainer.focal_alpha!r} "
-                "gives every labelled instance the weight 0; at least one class that is present "
-                "needs a positive weight."
+                "gives every labeled instance weight 0. At least one class that is present needs a "
+                "positive weight."
             )
         return cls(
             n_instances=data.n_instances,
@@ -98,7 +99,7 @@ class Supervision:
 
     @cached_property
     def omega(self) -> np.ndarray:
-        """Weights of all instances (n_instances,), 0 where nothing is known."""
+        """Weights of all instances (n_instances,), 0 for unlabeled ones."""
         omega = np.zeros(self.n_instances)
         omega[self.rows] = self.weights
         return omega
@@ -109,7 +110,7 @@ class Supervision:
         return callable(self.gamma) or callable(self.share)
 
     def factors_at(self, progress: float) -> np.ndarray:
-        """Return what becomes of every class's weight (n_classes,) at `progress` in [0, 1]."""
+        """Return the factors (n_classes,) of the class weights at `progress` in [0, 1]."""
         if not callable(self.share):
             return np.ones(len(self.class_factors))
         factors = np.where(self.class_factors > 0, self.class_factors, 1.0)
@@ -131,7 +132,7 @@ class Supervision:
         return LabeledRows(self.labels, self.frequencies, weights, self.loss_at(progress))
 
     def intercept(self, n_classes: int, init_prior: bool) -> float | np.ndarray:
-        """Return the intercept to start from."""
+        """Return the initial intercept."""
         if init_prior and len(self.rows):
             return prior_log_odds(self.labels, self.weights_at(0.0), n_classes)
         return 0.0 if n_classes == 2 else np.zeros(n_classes)

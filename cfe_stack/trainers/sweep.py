@@ -1,4 +1,4 @@
-"""What one pass over the data leaves behind: sums, from which the next update is solved."""
+"""One pass over the data: the sums from which the next update is solved."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ from cfe_stack.factor_model.workspace import Workspace
 from cfe_stack.losses import objective
 
 START_SCALE = 0.01
-START_BLOCK = 4096
-"""Random start factors are drawn in runs of this many instances, whatever the block size."""
-KEPT_BYTES = 1 << 27
-"""Instance factors and transductive probabilities are kept up to this size unless asked for."""
+START_BLOCK_ROWS = 4096
+"""Number of instances per draw of random factors, independent of the block size."""
+MAX_KEPT_BYTES = 1 << 27
+"""Maximum size of instance factors and transductive probabilities that are kept by default."""
 
 
 def keeps_factors(
@@ -28,23 +28,23 @@ def keeps_factors(
     if data.chunks is not None:
         if majorize:
             raise ValueError(
-                "supervision='majorize' keeps all instance factors on one machine, which those of "
-                "a dask array are not for. Use supervision='confidence'."
+                "supervision='majorize' keeps all instance factors in memory, which is not "
+                "possible for a dask array. Use supervision='confidence'."
             )
         if store is True:
             raise ValueError(
-                "store_instance_factors=True keeps the factors on one machine, which those of a "
-                "dask array are not for. Use 'auto' or False, and transform for the factors."
+                "store_instance_factors=True keeps the factors in memory, which is not possible "
+                "for a dask array. Use 'auto' or False, and transform to compute factors."
             )
         return False
     if isinstance(store, bool):
         return store
     each = latent_dim * data.R.dtype.itemsize + 8 * data.n_classes
-    return data.n_instances * each <= KEPT_BYTES
+    return data.n_instances * each <= MAX_KEPT_BYTES
 
 
 class StartFactors:
-    """Random instance factors to start from, drawn in their order whoever asks for how many.
+    """Random initial instance factors, drawn in order and independent of the block size.
 
     Parameters
     ----------
@@ -60,10 +60,10 @@ class StartFactors:
         self.left = np.empty((latent_dim, 0), dtype=self.dtype)
 
     def __call__(self, start: int, stop: int) -> np.ndarray:
-        """Return the factors of the next instances, which must follow those asked for last."""
+        """Return the factors of the next instances, which must follow those of the last call."""
         parts, size = [self.left], self.left.shape[1]
         while size < stop - start:
-            shape = (self.latent_dim, min(START_BLOCK, self.n_instances - self.drawn))
+            shape = (self.latent_dim, min(START_BLOCK_ROWS, self.n_instances - self.drawn))
             drawn = (START_SCALE * self.random.standard_normal(shape)).astype(self.dtype)
             self.drawn += shape[1]
             size += shape[1]
@@ -80,12 +80,12 @@ class Sweep:
     Parameters
     ----------
     equations : ClassifierEquations
-        With one more factor than the model has where classifiers have a bias.
+        With one more factor than the model if the classifiers have a bias.
     error, squared_norm : float
         Weighted squared error, and ‖Y‖², instances counted by their frequencies.
     n_cells : float
-        Observed cells, counted likewise.
-    labelled : list of ndarray of shape (latent_dim, k)
+        Number of observed cells, weighted likewise.
+    labeled : list of ndarray of shape (latent_dim, k)
         Factors of the instances with a label, in their order.
     """
 
@@ -93,11 +93,11 @@ class Sweep:
     error: float = 0.0
     squared_norm: float = 0.0
     n_cells: float = 0.0
-    labelled: list[np.ndarray] = field(default_factory=list)
+    labeled: list[np.ndarray] = field(default_factory=list)
 
     @classmethod
     def empty(cls, model: FactorModel, *, learns_bias: bool) -> Self:
-        """Return sums over nothing."""
+        """Return sums over no instances."""
         d, n_rows = model.factors.shape
         return cls(ClassifierEquations.empty(d + learns_bias, model.n_classifiers, n_rows))
 
@@ -126,6 +126,7 @@ class Sweep:
         workspace : Workspace
         """
         learns_bias = len(self.equations.right_sides) > len(Y)
+        # a factor that is 1 for every instance makes the classifiers' last factor a bias
         constant = np.ones((1, Y.shape[1]), dtype=Y.dtype)
         augmented = np.concatenate([Y, constant]) if learns_bias else Y
         weighted = weigh(C, Z, out=workspace.array("weighted", Z.shape, Z.dtype))
@@ -136,12 +137,12 @@ class Sweep:
         self.n_cells += block.n_cells
 
     def merge(self, other: Self) -> None:
-        """Add the sums over the instances that follow."""
+        """Add the sums over the following instances."""
         self.equations.merge(other.equations)
         self.error += other.error
         self.squared_norm += other.squared_norm
         self.n_cells += other.n_cells
-        self.labelled += other.labelled
+        self.labeled += other.labeled
 
     def reconstruction_loss(self, model: FactorModel) -> float:
         """Return L_recon at the classifier factors of `model`."""
@@ -155,7 +156,9 @@ class Sweep:
 
 @dataclass(frozen=True)
 class SweepStep:
-    """The work of a sweep on a run of blocks: solve the instances, add up what classifiers need.
+    """The work of a sweep on a run of blocks.
+
+    It solves the instance factors, and adds their contributions to the classifiers' equations.
 
     Parameters
     ----------
@@ -164,9 +167,9 @@ class SweepStep:
     learns_bias : bool
         Whether the classifiers' last factor is a bias.
     Y : ndarray of shape (latent_dim, n_instances), default=None
-        Where all instance factors are kept, if they are.
+        Array of all instance factors, if they are kept.
     solved : bool, default=False
-        Whether `Y` holds the instance factors, so that there is nothing to solve.
+        Whether `Y` already holds the instance factors.
     """
 
     model: FactorModel
@@ -182,7 +185,7 @@ class SweepStep:
         blocks : iterator of Block
         workspace : Workspace
         start : ndarray of shape (latent_dim, n), default=None
-            Factors to take as they are instead of solving for them.
+            Given factors, which are used instead of solving for them.
         """
         model, done = self.model, 0
         passed = Sweep.empty(model, learns_bias=self.learns_bias)
@@ -201,14 +204,14 @@ class SweepStep:
                 self.Y[:, block.start : block.stop] = factors
             known = (block.labels >= 0) & (block.sample_weight > 0)
             if known.any():
-                passed.labelled.append(factors[:, known])
+                passed.labeled.append(factors[:, known])
         return passed
 
 
 def passed_over(
     data: EnsembleData, passes: Passes, step: SweepStep, start: StartFactors | None = None
 ) -> Sweep:
-    """Return the sums of one pass over the data, added up in the order of the instances."""
+    """Return the sums of one pass over the data, added in the order of the instances."""
     passed = Sweep.empty(step.model, learns_bias=step.learns_bias)
     size = pass_block_size(data, len(step.model.factors))
     for part in passes.over(data, step, size=size, extra=start):

@@ -1,7 +1,7 @@
 """Joint descent on the full objective with PyTorch.
 
-Nothing else in the package imports torch, and nothing that is stored in a fitted trainer is defined
-here, so that a trainer predicts where torch is not installed.
+No other module of the package imports torch, and no type defined here is stored in a fitted
+trainer. Therefore a fitted trainer predicts without torch.
 """
 
 import logging
@@ -30,23 +30,23 @@ from cfe_stack.trainers.joint_objective import (
     initial_gate,
     shuffled_batches,
 )
-from cfe_stack.trainers.newton_polish import LocalModel, newton_end
+from cfe_stack.trainers.newton_polish import LocalModel, newton_polish
 from cfe_stack.trainers.supervision import Supervision
 
 logger = logging.getLogger(__name__)
 
 START_SCALE = 0.1
-FEW_CELLS = 200_000
-"""Below this many cells a second thread costs more than it brings."""
-KEPT_CELLS = 1 << 24
-"""Larger matrices are read batch by batch, in every epoch, where `batch_size` is given."""
+MIN_THREADED_CELLS = 200_000
+"""Minimum number of cells for more than one thread; with fewer, a second thread costs time."""
+MAX_KEPT_CELLS = 1 << 24
+"""Maximum number of cells kept as tensors; larger data are read batch by batch in every epoch."""
 LBFGS_STEPS = 20
 RATES = {"adam": 0.01, "adamw": 0.01, "sgd": 0.1, "lbfgs": 1.0}
 
 
 @dataclass(eq=False)
 class _Batch:
-    """Some instances: tensors if they are kept, and free factors unless they are projected."""
+    """A batch of instances, with its tensors if they are kept, and its factors if they are free."""
 
     rows: np.ndarray
     part: Any = None
@@ -55,7 +55,7 @@ class _Batch:
 
 @dataclass(eq=False)
 class _Descent:
-    """The state of a fit: parameters as tensors, and the objective as a function of them."""
+    """State of a fit: the parameters as tensors, and the objective as a function of them."""
 
     trainer: Any
     model: FactorModel
@@ -72,19 +72,19 @@ class _Descent:
 
     @property
     def learned(self) -> list[torch.Tensor]:
-        """All tensors that the optimizer moves."""
+        """All tensors that the optimizer updates."""
         own = [batch.Y for batch in self.batches if batch.Y is not None]
         if self.gate is not None:
             own += [self.gate.weights, self.gate.direction, self.gate.offset]
         return [p for p in (self.X, self.bias, self.w, self.b, *own) if p.requires_grad]
 
     def loaded(self, batch: _Batch) -> _Batch:
-        """Return the batch with its tensors, read from the data unless they are kept."""
+        """Return the batch with its tensors, reading them from the data unless they are kept."""
         return batch if batch.part else replace(batch, part=self.read(batch.rows))
 
     @property
     def weights(self) -> torch.Tensor:
-        """Weights of the aggregator; as squares, where they may not be negative."""
+        """Weights of the aggregator, which are squares if they must not be negative."""
         return self.w**2 if self.objective.aggregator.nonnegative else self.w
 
     def instance_factors(self, batch: _Batch) -> torch.Tensor:
@@ -94,7 +94,7 @@ class _Descent:
         return project(self.X, batch.part.C, batch.part.Z - self.bias, self.objective.lambda_reg)
 
     def parts(self, batch: _Batch, loss: FocalLoss) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return L_recon and L_sup, as far as `batch` tells."""
+        """Return estimates of L_recon and L_sup from `batch`."""
         return self.objective.parts(
             batch.part,
             JointParameters(self.X, self.bias, self.weights, self.b, self.gate),
@@ -105,7 +105,7 @@ class _Descent:
         )
 
     def weigh_classes(self, supervision: Supervision, progress: float) -> None:
-        """Weigh the classes as their schedule says."""
+        """Set the class weights of the schedule at `progress`."""
         factors = torch.as_tensor(supervision.factors_at(progress)).to(self.X)
         omega_sum = float(supervision.weights_at(progress).sum())
         self.objective = replace(self.objective, class_factors=factors, omega_sum=omega_sum)
@@ -125,7 +125,7 @@ class _Descent:
         return [p.detach().clone() for p in self.learned]
 
     def restore(self, saved: list[torch.Tensor]) -> None:
-        """Go back to a snapshot."""
+        """Restore the parameters of a snapshot."""
         with torch.no_grad():
             for p, values in zip(self.learned, saved, strict=True):
                 p.copy_(values)
@@ -138,11 +138,11 @@ def project(X: torch.Tensor, C: torch.Tensor, Z: torch.Tensor, ridge: float) -> 
     ----------
     X : Tensor of shape (d, n_rows)
     C : Tensor of shape (n_classifiers, n) or (n_classifiers, 1)
-        One column where all instances have the same weights: their systems are one, too.
+        One column if all instances have the same weights, and hence the same matrix.
     Z : Tensor of shape (n_rows, n)
         Linked predictions less the bias.
     ridge : float
-        Raised where it is lost in the rounding of a matrix.
+        Raised where it would vanish in the rounding of a matrix.
 
     Returns
     -------
@@ -157,7 +157,7 @@ def project(X: torch.Tensor, C: torch.Tensor, Z: torch.Tensor, ridge: float) -> 
     ridges = rounding.clamp(min=max(ridge, eps))
     matrices = gram + ridges[:, None, None] * torch.eye(d, dtype=X.dtype, device=X.device)
     right_sides = X @ (C.repeat_interleave(repeats, 0) * Z)
-    # a matrix that a diverging descent has ruined gives NaN, and the descent ends
+    # a failed factorization, from a diverging descent, gives NaN, which ends the descent
     factors, failed = torch.linalg.cholesky_ex(matrices)
     factors = factors.masked_fill(failed[:, None, None] > 0, torch.nan)
     if C.shape[1] == 1:
@@ -175,9 +175,9 @@ def _device(name: str) -> torch.device:
 
 @contextmanager
 def _threads(n_cells: int) -> Iterator[None]:
-    """Keep small problems on one thread, and give torch its threads back afterwards."""
+    """Use one thread for small problems, and restore torch's number of threads afterward."""
     before = torch.get_num_threads()
-    if n_cells < FEW_CELLS:
+    if n_cells < MIN_THREADED_CELLS:
         torch.set_num_threads(1)
     try:
         yield
@@ -188,18 +188,18 @@ def _threads(n_cells: int) -> Iterator[None]:
 def descend(
     trainer: Any, model: FactorModel, data: EnsembleData, supervision: Supervision, plateau: Plateau
 ) -> DescentResult:
-    """Minimise the objective.
+    """Minimize the objective.
 
     Parameters
     ----------
     trainer : CFEnsemblePyTorchTrainer
-        Its parameters steer the descent, and it records every epoch.
+        Provides the parameters, and records every epoch.
     model : FactorModel
         Without factors.
     data : EnsembleData
     supervision : Supervision
     plateau : Plateau
-        Says when to stop.
+        Stopping rule.
     """
     with _threads(data.R.size):
         state = _start(trainer, model, data, supervision)
@@ -225,7 +225,7 @@ def descend(
 def _start(
     trainer: Any, model: FactorModel, data: EnsembleData, supervision: Supervision
 ) -> _Descent:
-    """Return the state to start from."""
+    """Return the initial state."""
     device, dtype = _device(trainer.device), getattr(torch, trainer.dtype)
     seed = int(check_random_state(trainer.random_state).randint(np.iinfo(np.int32).max))
     generator = torch.Generator().manual_seed(seed)
@@ -239,7 +239,7 @@ def _start(
     def tensor(values: Any) -> torch.Tensor:
         kind = torch.int64 if values.dtype.kind == "i" else dtype
         own = torch.tensor(values, dtype=kind)
-        # from pinned memory a copy runs beside the computation
+        # copies from pinned memory overlap with computation
         own = own.pin_memory() if device.type == "cuda" else own
         return own.to(device, non_blocking=True)
 
@@ -277,12 +277,12 @@ def _start(
         n_instances=data.n_instances,
         generator=generator,
     )
-    _divide(trainer, state, keep=data.R.size <= KEPT_CELLS)
+    _divide(trainer, state, keep=data.R.size <= MAX_KEPT_CELLS)
     return state
 
 
 def _divide(trainer: Any, state: _Descent, keep: bool) -> None:
-    """Divide the instances into batches; `keep` their tensors or read them in every step."""
+    """Divide the instances into batches, and `keep` their tensors or read them in every step."""
     n, size = state.n_instances, trainer.batch_size or state.n_instances
     shuffled = partial(torch.randperm, generator=state.generator)
     for rows in shuffled_batches(n, size, lambda k: shuffled(k).numpy()):
@@ -295,7 +295,7 @@ def _divide(trainer: Any, state: _Descent, keep: bool) -> None:
 
 
 def _free(trainer: Any, state: _Descent, batch: _Batch) -> torch.Tensor:
-    """Return instance factors that are a batch's own."""
+    """Return free instance factors of a batch."""
     X = state.X.detach()
     if trainer.init == "spectral":
         with torch.no_grad():
@@ -307,7 +307,7 @@ def _free(trainer: Any, state: _Descent, batch: _Batch) -> torch.Tensor:
 
 
 def _run(trainer: Any, state: _Descent, supervision: Supervision, plateau: Plateau) -> None:
-    """Run epochs until the objective stalls; end with the best parameters."""
+    """Run epochs until the objective stalls, and restore the best parameters."""
     optimizer = _make_optimizer(trainer, state.learned)
     steps = torch.compile(state.parts) if trainer.compile else state.parts
     constant = not supervision.is_scheduled
@@ -324,7 +324,7 @@ def _run(trainer: Any, state: _Descent, supervision: Supervision, plateau: Plate
             for k in torch.randperm(len(state.batches), generator=state.generator).tolist():
                 _step(optimizer, steps, state.loaded(state.batches[k]), supervision.rho, loss)
             value = trainer._record(supervision.rho, state.evaluate(loss), loss)
-            # with a schedule every epoch has its own objective: the last state is the result
+            # a schedule changes the objective in every epoch, so the last state is the result
             if plateau.is_best(value) or not constant:
                 best = state.snapshot()
             if plateau.stalled or not np.isfinite(value):
@@ -332,7 +332,7 @@ def _run(trainer: Any, state: _Descent, supervision: Supervision, plateau: Plate
             if trainer.optimizer != "lbfgs" and constant:
                 schedule.step(value)
         if trainer.optimizer == "lbfgs" and trainer.dtype == "float64" and plateau.stalled:
-            _end_exactly(state, best, supervision.rho, loss)
+            _polish(state, best, supervision.rho, loss)
             trainer._record(supervision.rho, state.evaluate(loss), loss)
             best = state.snapshot()
     except KeyboardInterrupt:
@@ -340,8 +340,8 @@ def _run(trainer: Any, state: _Descent, supervision: Supervision, plateau: Plate
     state.restore(best)
 
 
-def _end_exactly(state: _Descent, best: list[torch.Tensor], rho: float, loss: FocalLoss) -> None:
-    """Go on from where the line search lost sight of the minimum."""
+def _polish(state: _Descent, best: list[torch.Tensor], rho: float, loss: FocalLoss) -> None:
+    """Apply Newton steps, which are more accurate than the line search of L-BFGS."""
     learned = state.learned
     sizes = [p.numel() for p in learned]
 
@@ -353,7 +353,7 @@ def _end_exactly(state: _Descent, best: list[torch.Tensor], rho: float, loss: Fo
         return [part.reshape(p.shape) for part, p in zip(parts, learned, strict=True)]
 
     def derivative(value: torch.Tensor, create: bool) -> Sequence[torch.Tensor]:
-        # no gradient reaches the aggregator where nothing is labelled
+        # without labels the objective does not depend on the aggregator
         return torch.autograd.grad(
             value, learned, retain_graph=True, create_graph=create, materialize_grads=True
         )
@@ -371,7 +371,7 @@ def _end_exactly(state: _Descent, best: list[torch.Tensor], rho: float, loss: Fo
 
         return LocalModel(float(value.detach()), flat(slopes), product)
 
-    state.restore(tensors(newton_end(flat(best), local_model)))
+    state.restore(tensors(newton_polish(flat(best), local_model)))
 
 
 def _step(optimizer: Any, parts: Any, batch: _Batch, rho: float, loss: FocalLoss) -> None:

@@ -35,7 +35,10 @@ def tried(fold: tuple[np.ndarray, ...], rows: list[int]) -> list[tuple[float, fl
         # half of it for more than two classes
         limit = many if len(np.unique(y)) == 2 else 2 * many
         start = time.process_time()
-        settings = {"MANY_ROWS": limit, "RARE_ROWS": min(pool_selection.RARE_ROWS, many // 20)}
+        settings = {
+            "MAX_SELECTION_ROWS": limit,
+            "MIN_CLASS_ROWS": min(pool_selection.MIN_CLASS_ROWS, many // 20),
+        }
         with mock.patch.multiple(pool_selection, **settings):
             model = CFEnsembleClassifier().fit(P, y)
         spent = time.process_time() - start

@@ -186,7 +186,7 @@ def test_rows_without_a_label_take_part_in_the_factorisation_only(
     y = y if unknown in (None, "?") else y.astype(float if unknown is NAN else int)
     both, model = np.concatenate([P, T]), CFEnsembleClassifier(**FAST, **settings)
     if warned:
-        with pytest.warns(LayoutWarning, match=f"these {len(T)} rows are taken as unlabelled"):
+        with pytest.warns(LayoutWarning, match=f"these {len(T)} rows are treated as unlabeled"):
             model.fit(both, y)
     else:
         model.fit(both, y)

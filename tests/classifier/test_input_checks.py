@@ -140,7 +140,7 @@ def test_predictions_are_the_dense_end_of_a_sparse_matrix(side, told):
     if told == "count":
         found = prediction_columns(X, 1, *settings)
     else:
-        with pytest.warns(LayoutWarning, match="Of 504 sparse columns, .* stored densely"):
+        with pytest.warns(LayoutWarning, match="of 504 sparse columns are densely populated"):
             found = prediction_columns(X, 2, *settings)
     assert found == expected
     np.testing.assert_array_equal(densify(X, found), X.toarray()[:, expected])
@@ -199,7 +199,7 @@ def test_which_rows_have_a_label(y, missing_label, labels, warned):
     assert values[known].tolist() == labels
     assert [w.category for w in caught] == [LayoutWarning] * warned
     if warned:
-        assert "1 rows are taken as unlabelled" in str(caught[0].message)
+        assert "1 rows are treated as unlabeled" in str(caught[0].message)
         assert "missing_label=-1" in str(caught[0].message)
 
 
@@ -208,8 +208,8 @@ def test_which_rows_have_a_label(y, missing_label, labels, warned):
     [
         (None, "requires y to be passed"),
         (np.ones((4, 2)), r"1d array.*\(4, 2\)"),
-        ([NAN, NAN], "no row has a class"),
-        ([None, None], "no row has a class"),
+        ([NAN, NAN], "no row has a label"),
+        ([None, None], "no row has a label"),
         ([0.5, 1.5, 0.1], "Unknown label type: continuous"),
         ([0.0, 1.0, np.inf], "infinity"),
     ],

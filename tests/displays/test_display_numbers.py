@@ -39,7 +39,7 @@ def test_the_parts_of_the_history_add_up():
 
 def test_without_labels_reconstruction_is_the_objective():
     _, _, R = stacked(4, 100)
-    with pytest.warns(UserWarning, match="rho acts as 1"):
+    with pytest.warns(UserWarning, match="rho is treated as 1"):
         trainer = CFEnsembleTrainer(latent_dim=2, random_state=0).fit(EnsembleData(R))
     display = TrainingHistoryDisplay.from_estimator(trainer)
     assert display.rho == 1.0

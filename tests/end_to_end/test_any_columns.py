@@ -31,8 +31,8 @@ COLUMNS = {
 }
 # what may be refused, in the words of the error
 DOCUMENTED = (
-    "layout", "no prediction at all", "Pass n_classifiers", "sum to", "class codes", "needs two",
-    "base learner", "infinity",
+    "layout", "contains no predictions", "Pass n_classifiers", "sum to", "class codes",
+    "At least two classes", "base learner", "infinity",
 )  # fmt: skip
 CONTAINERS = {
     "array": np.asarray,

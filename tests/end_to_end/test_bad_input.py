@@ -40,7 +40,7 @@ SHAPES = [
     (fit(X=P[:, :, None]), r"of shape .* pass cfe_stack.meta_features.side"),
     (fit(X=P[:50]), r"inconsistent numbers of samples: \[50, 60\]"),
     (fit(X=P[:, :0]), r"0 feature\(s\) .*minimum of 1"),
-    (fit(X=P[:0], y=Y[:0]), r"0 sample|no row has a class"),
+    (fit(X=P[:0], y=Y[:0]), r"0 sample|no row has a label"),
     (fit(y=np.column_stack([Y, 1 - Y])), r"1d array|multilabel"),
     (fit(y=None), r"requires y|1d array"),
     (fit(weights=np.ones(3)), r"sample_weight.shape == \(3,\), expected \(60,\)"),
@@ -57,7 +57,7 @@ VALUES = [
     (fit(X=changed(P, (3, 1), -INF)), r"infinity"),
     (fit(X=np.full((60, 4), "a")), r"string|could not convert"),
     (fit(X=P + 1j), r"Complex"),
-    (fit(X=np.full((60, 4), NAN)), r"no prediction at all: every value is missing"),
+    (fit(X=np.full((60, 4), NAN)), r"contains no predictions: every value is missing"),
     (fit(X=sparse.csr_matrix(changed(P, (3, 1), INF))), r"infinity"),
     (fit(X=2 * P, layout="class1"), r"Column \d .*outside \[0, 1\].*'class1'"),
     (fit(X=-P, layout="class0"), r"Column 0 .* holds -.*outside \[0, 1\].*'class0'"),
@@ -80,20 +80,23 @@ VALUES = [
         r"C holds .*-1.* at classifier 0, instance 0; .*>= 0",
     ),
     (lambda: EnsembleData(R, sample_weight=-Y), r"sample_weight must hold finite numbers >= 0"),
-    (train(EnsembleData(np.full((4, 60), NAN), Y)), r"no prediction at all"),
+    (train(EnsembleData(np.full((4, 60), NAN), Y)), r"contains no predictions"),
     (fit(weights=-np.ones(60)), r"[Nn]egative values in .*sample_weight"),
     (fit(weights=np.full(60, NAN)), r"sample_weight contains NaN"),
-    (fit(weights=np.zeros(60)), r"y has 0 class\(es\) .* needs two|[Ss]ample weights must"),
+    (
+        fit(weights=np.zeros(60)),
+        r"At least two classes .*found 0 class\(es\)|[Ss]ample weights must",
+    ),
 ]
 LABELS = [
-    (fit(y=np.zeros(60)), r"y has 1 class\(es\).*needs two"),
-    (fit(y=np.full(60, "a")), r"y has 1 class\(es\).*'a'.*needs two"),
-    (fit(y=np.full(60, NAN)), r"no row has a class"),
-    (fit(y=np.where(np.arange(60) < 59, NAN, 1.0)), r"y has 1 class\(es\) among its 1 labelled"),
+    (fit(y=np.zeros(60)), r"At least two classes need .*found 1 class\(es\)"),
+    (fit(y=np.full(60, "a")), r"At least two classes need .*found 1 class\(es\) \(\['a'\]\)"),
+    (fit(y=np.full(60, NAN)), r"no row has a label"),
+    (fit(y=np.where(np.arange(60) < 59, NAN, 1.0)), r"found 1 class\(es\) .* in 1 such rows"),
     (fit(y=P[:, 0]), r"Unknown label type: continuous"),
     (fit(y=changed(Y, 0, INF)), r"infinity"),
-    (fit(X=P.T), r"X of shape \(4, 60\) has a column for each of the 60 labels.*the transpose"),
-    (fit(y=Y, weights=(Y == 1).astype(float)), r"y has 1 class\(es\).*positive weight"),
+    (fit(X=P.T), r"X of shape \(4, 60\) has one column per label \(60\).*the transpose"),
+    (fit(y=Y, weights=(Y == 1).astype(float)), r"rows of positive weight; found 1 class\(es\)"),
     (fit(X=P[:1], y=Y[:1]), r"1 class\(es\)|1 sample"),
     (train(EnsembleData(R3[:, :2], [0, 1])), r"2 instance\(s\), fewer than its 3 classes"),
     (lambda: EnsembleData(R, Y + 1), r"labels hold .*2.* allowed are the class codes 0 … 1"),
@@ -181,16 +184,19 @@ def test_bad_input_is_refused_with_what_was_given_and_what_is_allowed(call, mess
 @pytest.mark.parametrize(("lost", "left"), [(Y == 1, 1), (np.arange(60) > 9, 0)])
 def test_labelled_rows_with_predictions_must_be_of_two_classes(lost, left):
     X, y = np.where(lost[:, None], NAN, P), Y if left else np.where(lost, Y, NAN)
-    message = rf"are of {left} class\(es\), and a classifier needs two: .* no prediction at all"
+    message = (
+        rf"At least two classes need labeled rows with predictions; found {left}\. "
+        r".* no predictions"
+    )
     with pytest.raises(ValueError, match=message):
         CFEnsembleClassifier(layout="class1").fit(X, y)
 
 
 def test_unknown_trainer_data_is_refused():
     trainer = CFEnsembleTrainer(latent_dim=2, max_iter=200, random_state=0).fit(LABELLED)
-    with pytest.raises(ValueError, match="3 classifiers.* fitted on 4 classifiers"):
+    with pytest.raises(ValueError, match="3 classifiers.* fitted to 4 classifiers"):
         trainer.predict_proba(R[:3])
-    with pytest.raises(ValueError, match="3 classes.* fitted on 4 classifiers and 2 classes"):
+    with pytest.raises(ValueError, match="3 classes.* fitted to 4 classifiers and 2 classes"):
         trainer.predict_proba(R3)
 
 

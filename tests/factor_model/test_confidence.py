@@ -27,7 +27,7 @@ LABELS3 = np.array([1, 2])
 
 @pytest.fixture(params=[2, 3], ids=["binary", "three classes"])
 def data(request):
-    """Six classifiers on forty instances, a quarter of the cells missing, half unlabelled."""
+    """Six classifiers on forty instances, a quarter of the cells missing, half unlabeled."""
     rng = np.random.default_rng(1)
     R = rng.dirichlet(np.ones(request.param), size=(6, 40))
     R[rng.random((6, 40)) < 0.25] = nan
@@ -212,8 +212,8 @@ def test_calibration_floor(floor):
     R = np.array([[1.0, 1.0, 0.5], [nan, nan, 0.5], [0.0, 0.0, 0.5]])
     fitted = CalibrationConfidence(floor).fit(EnsembleData(R, [0, 0, -1]))
     np.testing.assert_allclose(fitted.classifier_weights, [floor, floor, 1.0])
-    unlabelled = CalibrationConfidence(floor).fit(EnsembleData(R))
-    np.testing.assert_allclose(unlabelled.classifier_weights, floor)
+    unlabeled = CalibrationConfidence(floor).fit(EnsembleData(R))
+    np.testing.assert_allclose(unlabeled.classifier_weights, floor)
 
 
 @pytest.mark.parametrize("shares", [(1, 0, 0), (0, 1, 0), (0.25, 0.25, 0.5)])

@@ -16,9 +16,9 @@ from cfe_stack.losses.link import IdentityLink, make_link
 LABEL_AWARE = LabelAwareConfidence(CertaintyConfidence())
 SETTINGS = {
     "identity": (2, "identity", False),
-    "logit, standardised": (2, "logit", True),
+    "logit, standardized": (2, "logit", True),
     "three classes": (3, "identity", False),
-    "three classes, logit, standardised": (3, "logit", True),
+    "three classes, logit, standardized": (3, "logit", True),
 }
 every_setting = pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
 
@@ -29,7 +29,7 @@ def ensemble(n_classes=2, *, n=50, missing_rate=0.3, **options):
 
 
 def model_of(data, link, standardize, strategy=LABEL_AWARE, latent_dim=3):
-    """Return a model with random factors, and random biases where rows are standardised."""
+    """Return a model with random factors, and random biases where rows are standardized."""
     rng = np.random.default_rng(1)
     n_rows = data.n_classifiers * (data.n_classes if data.n_classes > 2 else 1)
     model = FactorModel(
@@ -42,7 +42,7 @@ def model_of(data, link, standardize, strategy=LABEL_AWARE, latent_dim=3):
         factors=rng.normal(size=(latent_dim, n_rows)),
         bias=rng.normal(size=n_rows) * standardize,
     )
-    return model.standardised(data) if standardize else model
+    return model.standardized(data) if standardize else model
 
 
 def rows_of(data, link):
@@ -60,7 +60,7 @@ def test_fold_in_is_the_ridge_regression_on_the_observed_cells(setting):
     C = np.repeat(CertaintyConfidence().prediction_weights(data.R), len(Z) // 6, axis=0)
     X, Y = model.factors, model.fold_in(data)
     assert Y.shape == (3, 50)
-    # y minimises Σ c (z − x · y)² + λ ‖y‖², so the gradient vanishes
+    # y minimizes Σ c (z − x · y)² + λ ‖y‖², so the gradient vanishes
     gradient = X @ (C * (X.T @ Y - np.nan_to_num(Z))) + 0.3 * Y
     np.testing.assert_allclose(gradient, 0, atol=1e-12)
 
@@ -98,7 +98,7 @@ def test_rows_and_back(setting):
     data = ensemble(setting[0], missing_rate=0.0)
     model = model_of(data, *setting[1:])
     np.testing.assert_array_equal(model.rows(model.link.forward(data.R)), rows_of(data, setting[1]))
-    back = model.unstandardise(model.linked(data.R))
+    back = model.unstandardize(model.linked(data.R))
     np.testing.assert_allclose(back, model.link.forward(data.R), rtol=1e-12, atol=1e-14)
 
 

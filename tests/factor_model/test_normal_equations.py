@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cfe_stack.factor_model.normal_equations import (
-    LARGE_SYSTEM,
+    MIN_LAPACK_DIM,
     ClassifierEquations,
     alike,
     instance_systems,
@@ -18,7 +18,7 @@ from cfe_stack.factor_model.workspace import Workspace
 PRECISION = {np.float64: 1e-12, np.float32: 1e-4}
 both_dtypes = pytest.mark.parametrize("dtype", PRECISION)
 # one dimension for each way of solving
-both_paths = pytest.mark.parametrize("d", [5, LARGE_SYSTEM + 3])
+both_paths = pytest.mark.parametrize("d", [5, MIN_LAPACK_DIM + 3])
 
 
 def random(*shape, dtype=np.float64, seed=0):
@@ -69,7 +69,9 @@ def test_solve_packed(d, dtype):
 
 
 @both_dtypes
-@pytest.mark.parametrize("d", [1, 2, 5, 8, 16, LARGE_SYSTEM - 1, LARGE_SYSTEM, LARGE_SYSTEM + 8])
+@pytest.mark.parametrize(
+    "d", [1, 2, 5, 8, 16, MIN_LAPACK_DIM - 1, MIN_LAPACK_DIM, MIN_LAPACK_DIM + 8]
+)
 @pytest.mark.parametrize("rank", [0, 1, 3, 6])
 @pytest.mark.parametrize("alike", [True, False])
 def test_singular_systems_without_a_ridge_stay_finite(d, rank, alike, dtype):

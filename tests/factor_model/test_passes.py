@@ -7,7 +7,7 @@ from threadpoolctl import threadpool_info
 
 from cfe_stack import CFEnsembleTrainer, EnsembleData
 from cfe_stack.datasets import make_ensemble
-from cfe_stack.factor_model.passes import LARGEST_BLOCK, RUN_BLOCKS, Passes, pass_block_size
+from cfe_stack.factor_model.passes import MAX_BLOCK_ROWS, N_RUN_BLOCKS, Passes, pass_block_size
 
 N = 5000
 DATA = EnsembleData(np.arange(2 * N).reshape(2, N) / (2 * N))
@@ -36,7 +36,7 @@ def test_runs_come_back_in_order_and_cover_everything_once(n_jobs, size):
     blocks = [block for run, _ in runs for block in run]
     assert [start for start, _ in blocks] == list(range(0, N, size))
     assert [stop for _, stop in blocks] == [*range(size, N, size), N]
-    assert all(len(run) == RUN_BLOCKS for run, _ in runs[:-1])
+    assert all(len(run) == N_RUN_BLOCKS for run, _ in runs[:-1])
 
 
 def test_few_runs_are_under_way_at_a_time():
@@ -49,7 +49,7 @@ def test_few_runs_are_under_way_at_a_time():
         runs = passes.over(DATA, count, size=64, extra=lambda start, stop: start)
         for collected, _ in enumerate(runs, 1):
             assert len(started) <= collected + limit
-    assert len(started) == -(-N // (64 * RUN_BLOCKS)) > 2 * limit
+    assert len(started) == -(-N // (64 * N_RUN_BLOCKS)) > 2 * limit
 
 
 def test_an_error_in_a_thread_is_raised_and_ends_the_pass():
@@ -60,7 +60,7 @@ def test_an_error_in_a_thread_is_raised_and_ends_the_pass():
 
     with (
         Passes(3) as passes,
-        pytest.raises(RuntimeError, match=f"broken at {256 * RUN_BLOCKS}"),
+        pytest.raises(RuntimeError, match=f"broken at {256 * N_RUN_BLOCKS}"),
     ):
         list(passes.over(DATA, fail, size=256, extra=lambda start, stop: start))
 
@@ -104,13 +104,13 @@ def test_block_sizes_shrink_with_what_an_instance_needs(m, n_classes, d):
     R = np.full((m, 3), 0.5) if n_classes == 2 else np.full((m, 3, n_classes), 1 / n_classes)
     size = pass_block_size(EnsembleData(R), d)
     assert size % 256 == 0
-    assert 256 <= size <= LARGEST_BLOCK
+    assert 256 <= size <= MAX_BLOCK_ROWS
     assert pass_block_size(EnsembleData(R), d + 16) <= size
 
 
 SETTINGS = {
     "plain": (2, np.float32, {}),
-    "logit, standardised": (2, np.float64, {"link": "logit", "standardize": True}),
+    "logit, standardized": (2, np.float64, {"link": "logit", "standardize": True}),
     "three classes": (3, np.float32, {"init": "spectral", "confidence": "adaptive"}),
     "majorized": (2, np.float64, {"supervision": "majorize"}),
     "solved": (2, np.float64, {"aggregator_solver": "converged", "confidence": "uniform"}),
@@ -123,7 +123,7 @@ def test_the_number_of_threads_changes_no_bit(setting, monkeypatch):
     made = make_ensemble(6, 9000, n_classes, missing_rate=0.1, random_state=0)
     labels = np.where(np.arange(9000) % 3 == 0, made.labels, -1)
     data = EnsembleData(made.R.astype(dtype), labels)
-    monkeypatch.setattr("cfe_stack.factor_model.passes.LARGEST_BLOCK", 512)
+    monkeypatch.setattr("cfe_stack.factor_model.passes.MAX_BLOCK_ROWS", 512)
 
     def fit(n_jobs):
         return CFEnsembleTrainer(

@@ -83,11 +83,11 @@ def test_weights_multiply_and_count_rows(loss):
     for rule in ("exact", "reweighted"):
         law = FocalLoss(loss.gamma, loss.delta, rule)
         repeated = np.repeat(margin, weights.astype(int))
-        assert law.normaliser(margin, weights) == pytest.approx(
-            law.normaliser(repeated, np.ones(6)), rel=1e-14
+        assert law.normalizer(margin, weights) == pytest.approx(
+            law.normalizer(repeated, np.ones(6)), rel=1e-14
         )
-        assert law.normaliser(margin, 7 * weights) == pytest.approx(
-            7 * law.normaliser(margin, weights), rel=1e-14
+        assert law.normalizer(margin, 7 * weights) == pytest.approx(
+            7 * law.normalizer(margin, weights), rel=1e-14
         )
 
 
@@ -130,8 +130,8 @@ def test_reweighted_rule_is_no_gradient_of_the_loss_and_has_its_own_normaliser(g
     )
     assert np.abs(rule.derivative(MODERATE) - slope(rule.value, MODERATE)).max() > 0.1
     weights = np.linspace(1, 2, len(MODERATE))
-    assert exact.normaliser(MODERATE, weights) == pytest.approx(weights.sum())
-    assert rule.normaliser(MODERATE, weights) == pytest.approx(
+    assert exact.normalizer(MODERATE, weights) == pytest.approx(weights.sum())
+    assert rule.normalizer(MODERATE, weights) == pytest.approx(
         (weights * rule.modulation(MODERATE)).sum()
     )
 

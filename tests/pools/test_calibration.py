@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from naive_pools import log_odds, minimiser, plain_loss
+from naive_pools import log_odds, minimizer, plain_loss
 
 from cfe_stack.pools.calibration import Calibration, calibrate
 
@@ -41,7 +41,7 @@ def assert_calibrated(Z, labels, weights):
         got = np.array([fitted.slope[u], fitted.offset[u]])[: 1 + binary]
         starts = [np.array([a, 0.0])[: 1 + binary] for a in (1.0, 0.1)]
         bounds = [(0, None), (None, None)][: 1 + binary]
-        best = min((minimiser(loss, start, bounds) for start in starts), key=loss)
+        best = min((minimizer(loss, start, bounds) for start in starts), key=loss)
         assert loss(got) <= loss(best) + 1e-6
         np.testing.assert_allclose(got, best, atol=1e-3, rtol=1e-3)
         assert binary or fitted.offset[u] == 0

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cfe_stack.pools.design import GRAM_CELLS, PoolDesign
+from cfe_stack.pools.design import GRAM_BLOCK_CELLS, PoolDesign
 
 SHAPES = {"two classes": (), "three classes": (3,)}
 every_shape = pytest.mark.parametrize("classes", SHAPES.values(), ids=SHAPES)
@@ -32,7 +32,7 @@ def test_products_are_those_of_the_columns(classes, n_gates):
     np.testing.assert_allclose(design.transposed(values), product, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("n", [1, 50, GRAM_CELLS // 10])
+@pytest.mark.parametrize("n", [1, 50, GRAM_BLOCK_CELLS // 10])
 @every_number
 @every_shape
 def test_gram_is_that_of_the_columns(classes, n_gates, n):
@@ -85,7 +85,7 @@ def test_features_may_come_in_slices(classes, n_gates, monkeypatch):
     rng = np.random.default_rng(3)
     theta, values = rng.normal(size=columns.shape[-1]), rng.random(columns.shape[:-1])
     whole = [design.scores(theta), design.transposed(values), design.gram(values)]
-    monkeypatch.setattr("cfe_stack.pools.design.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("cfe_stack.pools.design.BLOCK_ROWS", 7)
     parts = [sliced.scores(theta), sliced.transposed(values), sliced.gram(values)]
     for one, other in zip(parts, whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)

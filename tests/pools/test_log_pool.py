@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from naive_pools import M, N, log_odds, minimiser, plain_loss
+from naive_pools import M, N, log_odds, minimizer, plain_loss
 from scipy.special import logsumexp
 
 from cfe_stack.losses.focal_loss import FocalLoss
@@ -73,7 +73,7 @@ def test_paths_are_what_a_generic_optimiser_finds(family, n_classes):
 
         bounds = [(None if family.signed else 0, None)] * M + [(None, None)] * (M * n_gates + k)
         start = np.concatenate([np.full(M, 1 / M), np.zeros(M * n_gates + k)])
-        expected = minimiser(loss, start, bounds)
+        expected = minimizer(loss, start, bounds)
         weights = pool.bounded if family.bounded else pool.weights
         got = np.concatenate([weights, pool.gates.ravel()[: M * n_gates], pool.intercept])
         assert loss(got) <= loss(expected) + 1e-8
@@ -226,14 +226,14 @@ def test_recalibration_is_a_slope_and_a_shift_that_undo_a_distortion(n_classes):
     before, after = (plain_loss(design @ t, labels, frequencies) for t in (theta, straight))
     assert after < before
 
-    def penalised(parameters):
+    def penalized(parameters):
         prior = CLASS_PRIOR * (1 if n_classes == 2 else 2)
         moved = parameters[0] * (design @ theta) + (parameters[1] if k == 1 else parameters[1:])
         penalty = 0.5 * (parameters[0] - 1) ** 2 + 0.5 * prior * (parameters[1:] ** 2).sum()
         return plain_loss(moved, labels, frequencies) + penalty
 
-    expected = minimiser(
-        penalised, np.concatenate([[1.0], np.zeros(k)]), [(0, None)] + [(None, None)] * k
+    expected = minimizer(
+        penalized, np.concatenate([[1.0], np.zeros(k)]), [(0, None)] + [(None, None)] * k
     )
     np.testing.assert_allclose(np.concatenate([[slope], shift]), expected, atol=1e-3)
     again = recalibrated(straight, PoolDesign(Z), LabeledRows.plain(labels, frequencies))

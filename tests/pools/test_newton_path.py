@@ -177,20 +177,20 @@ def test_separable_classes_with_a_weak_penalty_stay_finite():
 @pytest.mark.parametrize("loss", LOSSES)
 @every_shape
 def test_a_path_ends_where_single_problems_do(n_classes, loss, monkeypatch):
-    monkeypatch.setattr("cfe_stack.pools.newton.LITTLE_WORK", 0)
+    monkeypatch.setattr("cfe_stack.pools.newton.MIN_WORK_TO_KEEP", 0)
     posed = problem(n_classes, loss=loss, n=400)
     path, theta = NewtonPath(), posed.center
     for strength in (500.0, 50.0, 5.0, 0.5, 5.0, 500.0):
-        penalised = replace(posed, penalty=np.full_like(posed.center, strength))
-        theta = path.minimize(penalised, theta)
-        alone = NewtonPath().minimize(penalised, posed.center)
+        penalized = replace(posed, penalty=np.full_like(posed.center, strength))
+        theta = path.minimize(penalized, theta)
+        alone = NewtonPath().minimize(penalized, posed.center)
         np.testing.assert_allclose(theta, alone, atol=1e-5)
-        assert penalised.at(theta).value <= penalised.at(alone).value * (1 + 1e-11)
+        assert penalized.at(theta).value <= penalized.at(alone).value * (1 + 1e-11)
 
 
 @every_shape
 def test_a_path_calculates_few_curvatures(n_classes, monkeypatch):
-    monkeypatch.setattr("cfe_stack.pools.newton.LITTLE_WORK", 0)
+    monkeypatch.setattr("cfe_stack.pools.newton.MIN_WORK_TO_KEEP", 0)
     posed, counted, curvature = problem(n_classes, n=400), [], PoolPoint.curvature
     monkeypatch.setattr(
         PoolPoint, "curvature", lambda point: counted.append(point) or curvature(point)

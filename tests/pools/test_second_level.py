@@ -6,7 +6,7 @@ from scipy.stats import norm
 from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.pools.log_pool import scale_problem
 from cfe_stack.pools.newton import NewtonPath
-from cfe_stack.pools.second_level import as_far_as_evident, combine, slope_on_all_rows
+from cfe_stack.pools.second_level import combine, shrink_by_evidence, slope_on_all_rows
 
 SHARES = np.arange(1.0, 6.0)
 
@@ -30,7 +30,7 @@ def test_one_slope_goes_by_the_bayes_factor_of_a_bent_model_against_a_straight_o
         straight = likelihood[np.argmin(np.abs(grid - 1))]
         bent = norm.pdf(grid, 1, strength**-0.5) * np.exp(likelihood - straight)
         factor = bent.sum() * (grid[1] - grid[0])
-        shares.append((as_far_as_evident(posed, theta)[0] - 1) / (theta[0] - 1))
+        shares.append((shrink_by_evidence(posed, theta)[0] - 1) / (theta[0] - 1))
         assert shares[-1] == pytest.approx(factor / (1 + factor), abs=0.01)
     assert min(shares) < 0.5
     assert max(shares) > 0.99

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from naive_pools import M, N, hessian, log_odds, minimiser, plain_loss
+from naive_pools import M, N, hessian, log_odds, minimizer, plain_loss
 
 from cfe_stack.losses.focal_loss import FocalLoss
 from cfe_stack.losses.labeled_rows import LabeledRows
@@ -77,7 +77,7 @@ def test_the_steps_are_those_of_the_method(n_classes, folds):
     start = np.concatenate([given / given.sum(), np.zeros(k)])
     precision = np.repeat([SECOND_LEVEL_PRIOR, prior], [f, k])
     bounds = [(0, None)] * f + [(None, None)] * k
-    theta = minimiser(lambda t: loss(t) + precision @ (t - start) ** 2 / 2, start, bounds)
+    theta = minimizer(lambda t: loss(t) + precision @ (t - start) ** 2 / 2, start, bounds)
     # along every direction from prior shares as far as its evidence goes
     unit = precision**-0.5
     h, V = np.linalg.eigh(hessian(loss, theta) * np.outer(unit, unit))

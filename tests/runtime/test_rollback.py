@@ -66,7 +66,7 @@ def test_alternating_least_squares(error, options):
         lambda model: model.fit(EnsembleData(OTHER_R, OTHER_Y)),
         R,
         error,
-        lambda patch: cut_short_at(patch, CFEnsembleTrainer, "record", 3, error),
+        lambda patch: cut_short_at(patch, CFEnsembleTrainer, "_record", 3, error),
     )
 
 

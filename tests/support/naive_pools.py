@@ -27,7 +27,7 @@ def plain_loss(scores, labels, weights):
     return weights @ (logsumexp(full, axis=1) - full[np.arange(len(labels)), labels])
 
 
-def minimiser(loss, start, bounds):
+def minimizer(loss, start, bounds):
     """Return what a generic optimiser finds."""
     options = {"ftol": 1e-15, "gtol": 1e-8, "maxiter": 5000, "maxfun": 10**6}
     return minimize(loss, start, method="L-BFGS-B", bounds=bounds, options=options).x

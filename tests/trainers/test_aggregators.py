@@ -163,7 +163,7 @@ def test_weighted_solution_is_an_optimum_that_is_hardly_regularised(n_classes, s
     features = aggregator.features(classifiers_last(R), IDENTITY)
     aggregator.update(features, made_rows(labels, weights))
     in_w, in_b = weight_gradient(aggregator, features, made_rows(labels, weights))
-    # what is left are the pulls towards 0
+    # what is left are the pulls toward 0
     pull = (1 if n_classes == 2 else 2) * CLASS_PRIOR * np.asarray(aggregator.intercept_)
     np.testing.assert_allclose(-in_w * weights.sum(), WEAK_PRIOR * aggregator.weights_, atol=1e-4)
     np.testing.assert_allclose(-np.asarray(in_b) * weights.sum(), pull, atol=1e-4)
@@ -183,7 +183,7 @@ def test_log_pool_is_the_minimum_that_scipy_finds(n_classes, strength):
     n_intercepts = 1 if n_classes == 2 else n_classes
     prior = CLASS_PRIOR if n_classes == 2 else 2 * CLASS_PRIOR
 
-    def penalised(theta):
+    def penalized(theta):
         w, b = theta[:5], theta[5:]
         scores = features @ w + (b[0] if n_classes == 2 else b)
         pull = strength * np.square(w - 0.2).sum() + prior * np.square(b).sum()
@@ -192,9 +192,9 @@ def test_log_pool_is_the_minimum_that_scipy_finds(n_classes, strength):
     start = np.concatenate([np.full(5, 0.2), np.zeros(n_intercepts)])
     bounds = [(0, None)] * 5 + [(None, None)] * n_intercepts
     options = {"ftol": 1e-15, "gtol": 1e-8, "maxfun": 100_000}
-    reference = minimize(penalised, start, bounds=bounds, options=options)
+    reference = minimize(penalized, start, bounds=bounds, options=options)
     found = np.concatenate([aggregator.weights_, np.atleast_1d(aggregator.intercept_)])
-    assert penalised(found) <= reference.fun * (1 + 1e-12)
+    assert penalized(found) <= reference.fun * (1 + 1e-12)
     np.testing.assert_allclose(found, reference.x, atol=1e-4)
     assert (aggregator.weights_ >= 0).all()
 
@@ -259,7 +259,7 @@ def test_log_pool_features_are_log_odds_whatever_the_link(n_classes):
 def test_many_features_are_not_held(monkeypatch):
     features = np.ones((10, 3, 2))
     assert held(features).base is features
-    monkeypatch.setattr("cfe_stack.trainers.aggregators.HELD_CELLS", 59)
+    monkeypatch.setattr("cfe_stack.trainers.aggregators.MAX_HELD_CELLS", 59)
     assert held(features) is features
 
 

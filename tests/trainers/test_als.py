@@ -24,7 +24,7 @@ SETTINGS = {
     "missing cells": (2, 0.3, False, {"confidence": "uniform"}),
     "sample weights": (2, 0.2, True, {"label_aware_alpha": 3.0}),
     "logit": (2, 0.2, True, {"link": "logit", "confidence": "adaptive"}),
-    "standardised": (2, 0.2, True, {"link": "logit", "standardize": True}),
+    "standardized": (2, 0.2, True, {"link": "logit", "standardize": True}),
     "calibration": (2, 0.0, True, {"confidence": "calibration", "standardize": True}),
     "three classes": (3, 0.0, False, {}),
     "three classes, all": (3, 0.2, True, {"link": "logit", "standardize": True}),
@@ -146,7 +146,7 @@ def test_constant_predictions_are_a_collapse():
 
 
 def test_too_few_sweeps_give_a_warning_with_advice():
-    advice = r"in the last of 3 sweeps, more than tol=1e-10. Raise max_iter or tol; a larger"
+    advice = r"in the last of 3 sweeps, more than tol=1e-10. Increase max_iter or tol. A larger"
     with pytest.warns(ConvergenceWarning, match=advice):
         fitted(ensemble(), max_iter=3, tol=1e-10)
 
@@ -203,7 +203,7 @@ def test_bad_parameters_are_refused_before_work_starts(parameters, message, monk
     def work(*_):
         raise AssertionError("work has started")
 
-    monkeypatch.setattr(CFEnsembleTrainer, "start", work)
+    monkeypatch.setattr(CFEnsembleTrainer, "_start", work)
     with pytest.raises(ValueError, match=message):
         fitted(ensemble(), **parameters)
 

@@ -207,17 +207,19 @@ def test_an_unfitted_trainer_says_so(make, call):
 @every_trainer
 def test_data_that_do_not_fit_are_refused(make):
     data = ensemble()
-    with pytest.raises(TypeError, match=r"fit takes an EnsembleData\(R, labels\), got ndarray"):
+    with pytest.raises(TypeError, match=r"fit expects an EnsembleData\(R, labels\), got ndarray"):
         make().fit(data.R)
     with pytest.raises(ValueError, match="n_classifiers is 5, but R has 6 classifiers"):
         make(n_classifiers=5).fit(data)
     with pytest.raises(ValueError, match="R has 1 instance.*fewer than its 2 classes"):
         make().fit(EnsembleData(data.R[:, :1], [1]))
-    with pytest.raises(ValueError, match="R holds no prediction at all"):
+    with pytest.raises(ValueError, match="R contains no predictions"):
         make().fit(EnsembleData(np.full((3, 4), np.nan), [0, 1, 0, 1]))
     fitted = make(n_classifiers=6).fit(data)
     for R, given in ((data.R[:4], "4 classifiers and 2"), (np.full((6, 2, 3), 1 / 3), "and 3")):
-        with pytest.raises(ValueError, match=f"R has .*{given} classes; the trainer was fitted on"):
+        with pytest.raises(
+            ValueError, match=f"R has .*{given} classes, but the trainer was fitted to"
+        ):
             fitted.predict_proba(R)
 
 
@@ -227,7 +229,7 @@ def test_without_labels_rho_acts_as_one_with_a_warning(make, kind):
     data = EnsembleData(ensemble(*kind).R)
     trainer = make(rho=0.25)
     before = trainer.get_params()
-    with pytest.warns(UserWarning, match="No instance has a label: rho acts as 1"):
+    with pytest.warns(UserWarning, match="No instance has a label: rho is treated as 1"):
         trainer.fit(data)
     assert trainer.get_params() == before
     history = trainer.history_

@@ -4,7 +4,7 @@ from scipy.optimize import approx_fprime, minimize
 
 from cfe_stack.losses.focal_loss import FocalLoss, loss_gradient
 from cfe_stack.losses.raw_scores import margins
-from cfe_stack.trainers.elimination import LabelledSystems, as_scores, each_times, solve_pulls
+from cfe_stack.trainers.elimination import LabeledSystems, as_scores, each_times, solve_pulls
 
 LOSSES = [FocalLoss(), FocalLoss(0.5), FocalLoss(2.0)]
 
@@ -15,7 +15,7 @@ def systems(k, n=12, d=3, loss=LOSSES[0], alike=False, seed=0):
     inverses = roots @ roots.swapaxes(1, 2) / d + 0.1 * np.eye(d)
     labels = rng.integers(max(k, 2), size=n)
     omega, frequencies = rng.uniform(0.1, 5, n), rng.integers(1, 4, n).astype(float)
-    found = LabelledSystems(rng.normal(size=(d, n)), inverses, labels, omega, frequencies, loss)
+    found = LabeledSystems(rng.normal(size=(d, n)), inverses, labels, omega, frequencies, loss)
     return found, rng.normal(size=(d, k)), rng.normal(size=k)
 
 
@@ -74,7 +74,7 @@ def test_the_gradient_is_that_of_the_objective(k, loss):
 
 def test_one_inverse_serves_all():
     found, directions, constants = systems(3, alike=True)
-    repeated = LabelledSystems(
+    repeated = LabeledSystems(
         found.fold_ins,
         np.repeat(found.inverses, 12, axis=0),
         found.labels,

@@ -101,9 +101,9 @@ def test_both_halves_of_a_sweep_are_least_squares_solutions():
 
 def test_without_labels_it_is_plain_least_squares():
     data = problem()
-    with pytest.warns(UserWarning, match="rho acts as 1"):
+    with pytest.warns(UserWarning, match="rho is treated as 1"):
         free = majorizing(max_iter=5).fit(EnsembleData(data.R))
-    with pytest.warns(UserWarning, match="rho acts as 1"):
+    with pytest.warns(UserWarning, match="rho is treated as 1"):
         plain = clone(free).set_params(supervision="confidence").fit(EnsembleData(data.R))
     np.testing.assert_allclose(free.classifier_factors_, plain.classifier_factors_, rtol=1e-9)
 

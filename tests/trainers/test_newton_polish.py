@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cfe_stack import CFEnsembleClassifier
-from cfe_stack.trainers.newton_polish import LocalModel, newton_end
+from cfe_stack.trainers.newton_polish import LocalModel, newton_polish
 
 pytestmark = pytest.mark.exhaustive
 
@@ -22,7 +22,7 @@ def bowl(curvatures, center, tilt=0.0):
 def test_the_end_is_exact_and_flat_directions_stay():
     curvatures, center = np.array([1e-3, 1.0, 1e3, 0.0]), np.array([1.0, -2.0, 3.0, 0.0])
     start = center + np.array([1e-3, 1e-4, -1e-6, 5.0])
-    end = newton_end(start, bowl(curvatures, center))
+    end = newton_polish(start, bowl(curvatures, center))
     np.testing.assert_allclose(end, [1.0, -2.0, 3.0, 5.0], atol=1e-10)
 
 
@@ -31,7 +31,7 @@ def test_a_step_that_does_not_flatten_is_not_taken():
         return LocalModel(1.0, x, lambda v: -0.5 * v)
 
     start = np.ones(3)
-    np.testing.assert_array_equal(newton_end(start, wrong), start)
+    np.testing.assert_array_equal(newton_polish(start, wrong), start)
 
 
 def test_a_step_up_is_not_taken():
@@ -41,7 +41,7 @@ def test_a_step_up_is_not_taken():
         return LocalModel(1e-6 - float(gap @ gap), -2 * gap, lambda v: -2 * v)
 
     start = np.full(3, 1.01)
-    np.testing.assert_array_equal(newton_end(start, top), start)
+    np.testing.assert_array_equal(newton_polish(start, top), start)
 
 
 @pytest.mark.parametrize("slope", [1.0, np.nan])
@@ -54,7 +54,7 @@ def test_a_step_far_away_is_not_even_looked_at(slope):
         return LocalModel(1.0, np.array([slope, 0.0]), lambda v: 1e-6 * v)
 
     start = np.ones(2)
-    np.testing.assert_array_equal(newton_end(start, valley_at_infinity), start)
+    np.testing.assert_array_equal(newton_polish(start, valley_at_infinity), start)
 
 
 def test_nothing_to_gain_is_nothing_done():
@@ -65,7 +65,7 @@ def test_nothing_to_gain_is_nothing_done():
         calls.append(x)
         return LocalModel(1.0, np.zeros(2), lambda v: v)
 
-    np.testing.assert_array_equal(newton_end(start, flat), start)
+    np.testing.assert_array_equal(newton_polish(start, flat), start)
     assert len(calls) == 1
 
 

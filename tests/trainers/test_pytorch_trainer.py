@@ -30,7 +30,7 @@ SETTINGS = {
     "lbfgs, free": {"optimizer": "lbfgs", "instance_factors": "free", "max_epochs": 3},
     "batches": {"batch_size": 32},
     "batches, free": {"batch_size": 32, "instance_factors": "free"},
-    "logit, standardised": {"link": "logit", "standardize": True, "confidence": "uniform"},
+    "logit, standardized": {"link": "logit", "standardize": True, "confidence": "uniform"},
     "mean": {"aggregator_type": "mean", "confidence": "adaptive"},
     "log pool": {"aggregator_type": "log_pool", "confidence": "calibration"},
     "gated pool": {"aggregator_type": "gated_pool", "link": "logit", "standardize": True},
@@ -143,8 +143,8 @@ def test_an_interrupt_of_the_newton_steps_keeps_the_best_state(data, monkeypatch
         raise KeyboardInterrupt
 
     ends = []
-    for newton_end in (interrupted, lambda point, local_model: point):
-        monkeypatch.setattr("cfe_stack.trainers.torch_descent.newton_end", newton_end)
+    for newton_polish in (interrupted, lambda point, local_model: point):
+        monkeypatch.setattr("cfe_stack.trainers.torch_descent.newton_polish", newton_polish)
         model = trainer(max_epochs=50, **settings).set_params(tol=1e-3, patience=1).fit(data)
         ends.append((model.predict_proba(data), model.history_["objective"].min()))
     assert "the best state is kept" in caplog.text
@@ -203,7 +203,7 @@ def test_large_data_are_read_batch_by_batch(factors, tmp_path, monkeypatch):
     R[:] = made.R
     settings = {"batch_size": 500, "instance_factors": factors, "max_epochs": 2}
     whole = trainer(**settings).fit(EnsembleData(np.array(R), made.labels))
-    monkeypatch.setattr("cfe_stack.trainers.torch_descent.KEPT_CELLS", 0)
+    monkeypatch.setattr("cfe_stack.trainers.torch_descent.MAX_KEPT_CELLS", 0)
     read, block_of = [], EnsembleData.block_of
 
     def counting(data, rows, start=0):
@@ -227,7 +227,7 @@ def test_batches_are_runs_of_neighbours_and_hold_everyone_once():
 
 
 def test_an_unfinished_descent_warns(data):
-    with pytest.warns(ConvergenceWarning, match="still fell after 3 epochs"):
+    with pytest.warns(ConvergenceWarning, match="did not converge in 3 epochs"):
         trainer(max_epochs=3, tol=1e-8).fit(data)
 
 
@@ -241,7 +241,7 @@ def test_a_descent_that_diverges_says_so_and_keeps_the_best(data, factors):
 
 
 def test_no_label_means_reconstruction_only(data):
-    with pytest.warns(UserWarning, match="rho acts as 1"):
+    with pytest.warns(UserWarning, match="rho is treated as 1"):
         model = trainer().fit(EnsembleData(data.R))
     np.testing.assert_array_equal(model.history_["supervised"], 0)
 
@@ -253,8 +253,8 @@ def test_no_label_means_reconstruction_only(data):
         ({"instance_factors": "fixed"}, "instance_factors must be one of"),
         ({"device": "tpu"}, "device must be one of"),
         ({"dtype": "float16"}, "dtype must be one of"),
-        ({"confidence": "label_aware"}, "is for the ALS trainer"),
-        ({"optimizer": "lbfgs", "batch_size": 10}, "leave batch_size out"),
+        ({"confidence": "label_aware"}, "is available for the ALS trainer only"),
+        ({"optimizer": "lbfgs", "batch_size": 10}, "Omit batch_size"),
         ({"max_epochs": 0}, "max_epochs must be an integer >= 1"),
         ({"lr": 0.0}, "lr must be a number"),
         ({"use_class_weights": lambda progress: 2.0}, "use_class_weights must be a number in"),
@@ -295,14 +295,14 @@ def collapsing(seed=0):
 )
 def test_the_published_collapse_and_its_cures(settings, ranks, max_epochs):
     data, truth = collapsing()
-    unlabelled = data.labels < 0
+    unlabeled = data.labels < 0
     model = CFEnsemblePyTorchTrainer(
         latent_dim=15, instance_factors="free", max_epochs=max_epochs, tol=0, **settings
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        proba = model.fit(data).transductive_proba_[unlabelled, 1]
-    precision = average_precision_score(truth[unlabelled], proba)
+        proba = model.fit(data).transductive_proba_[unlabeled, 1]
+    precision = average_precision_score(truth[unlabeled], proba)
     assert precision > 0.95 if ranks else precision < 0.2
 
 

@@ -8,15 +8,15 @@ from cfe_stack import CFEnsembleTrainer, EnsembleData
 from cfe_stack.datasets import make_ensemble
 from cfe_stack.factor_model import normal_equations
 from cfe_stack.trainers import sweep
-from cfe_stack.trainers.labelled_features import LabelledFeatures
+from cfe_stack.trainers.labeled_features import LabeledFeatures
 from cfe_stack.trainers.sweep import StartFactors, keeps_factors
 
 M, N = 6, 3000
 
 
-def ensemble(n_labelled=N, dtype=np.float32, missing_rate=0.0):
+def ensemble(n_labeled=N, dtype=np.float32, missing_rate=0.0):
     made = make_ensemble(M, N, missing_rate=missing_rate, random_state=0)
-    labels = np.where(np.arange(N) < n_labelled, made.labels, -1)
+    labels = np.where(np.arange(N) < n_labeled, made.labels, -1)
     return EnsembleData(made.R.astype(dtype), labels)
 
 
@@ -28,7 +28,7 @@ def trainer(**parameters):
 
 @pytest.mark.parametrize("cuts", [[0, N], [0, 1, N], [0, 256, 600, 2999, N], range(0, N + 1, 100)])
 def test_start_factors_do_not_depend_on_how_they_are_asked_for(cuts, monkeypatch):
-    monkeypatch.setattr(sweep, "START_BLOCK", 700)
+    monkeypatch.setattr(sweep, "START_BLOCK_ROWS", 700)
     data, expected = ensemble(), []
     random = np.random.RandomState(3)
     for start in range(0, N, 700):
@@ -50,7 +50,9 @@ def test_what_is_not_stored_changes_nothing_else(parameters, missing_rate):
     np.testing.assert_array_equal(lean.weights_, kept.weights_)
     np.testing.assert_array_equal(lean.predict_proba(data), kept.predict_proba(data))
     for name in ("instance_factors_", "transductive_proba_"):
-        with pytest.raises(AttributeError, match=f"{name} was not kept: .*store_instance_factors"):
+        with pytest.raises(
+            AttributeError, match=f"{name} was not stored, .*store_instance_factors"
+        ):
             getattr(lean, name)
     # a second fit leaves nothing of the first
     assert not hasattr(kept.set_params(store_instance_factors=False).fit(data), "instance_factors_")
@@ -59,7 +61,7 @@ def test_what_is_not_stored_changes_nothing_else(parameters, missing_rate):
 def test_small_factors_are_stored_and_large_ones_if_asked_for(monkeypatch):
     data = ensemble()
     assert keeps_factors("auto", 3, data)
-    monkeypatch.setattr(sweep, "KEPT_BYTES", N * (3 * 4 + 2 * 8) - 1)
+    monkeypatch.setattr(sweep, "MAX_KEPT_BYTES", N * (3 * 4 + 2 * 8) - 1)
     assert not keeps_factors("auto", 3, data)
     assert keeps_factors(True, 3, data)
     assert keeps_factors("auto", 2, data)
@@ -142,10 +144,10 @@ def test_every_instance_is_solved_once_per_sweep(confidence, monkeypatch):
 
 
 def test_features_are_made_for_the_rows_that_are_asked_for():
-    data = ensemble(n_labelled=100, dtype=np.float64)
+    data = ensemble(n_labeled=100, dtype=np.float64)
     fitted = trainer().fit(data)
     Y = fitted.instance_factors_[:, :100]
-    features = LabelledFeatures.of(fitted.factor_model_, fitted._aggregator, [Y[:, :30], Y[:, 30:]])
+    features = LabeledFeatures.of(fitted.factor_model_, fitted._aggregator, [Y[:, :30], Y[:, 30:]])
     whole = fitted.factor_model_.reconstruct(Y).T
     assert len(features) == 100
     np.testing.assert_allclose(features[10:70], whole[10:70], rtol=1e-12)
@@ -193,8 +195,8 @@ def test_features_that_are_too_many_to_hold_are_solved_in_slices(n_classes, solv
     made = make_ensemble(M, 200, n_classes, random_state=0)
     data = EnsembleData(made.R, made.labels)
     whole = trainer(**solver).fit(data)
-    monkeypatch.setattr("cfe_stack.trainers.aggregators.HELD_CELLS", 0)
-    monkeypatch.setattr("cfe_stack.pools.design.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("cfe_stack.trainers.aggregators.MAX_HELD_CELLS", 0)
+    monkeypatch.setattr("cfe_stack.pools.design.BLOCK_ROWS", 7)
     parts = trainer(**solver).fit(data)
     np.testing.assert_allclose(parts.weights_, whole.weights_, rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(parts.intercept_, whole.intercept_, rtol=1e-6, atol=1e-8)
@@ -206,7 +208,7 @@ def test_gradients_may_be_taken_piece_by_piece(n_classes, gradient, monkeypatch)
     made = make_ensemble(M, 200, n_classes, random_state=0)
     data = EnsembleData(made.R, made.labels)
     whole = trainer(focal_gamma=1.5, focal_gradient=gradient).fit(data)
-    monkeypatch.setattr("cfe_stack.pools.design.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("cfe_stack.pools.design.BLOCK_ROWS", 7)
     parts = trainer(focal_gamma=1.5, focal_gradient=gradient).fit(data)
     np.testing.assert_allclose(parts.weights_, whole.weights_, rtol=1e-10)
     np.testing.assert_allclose(parts.intercept_, whole.intercept_, rtol=1e-10)

@@ -1,4 +1,4 @@
-"""Features of the labelled instances, made from their factors when they are asked for."""
+"""Features of the labeled instances, computed from their factors in slices."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from cfe_stack.trainers.aggregators import Aggregator, classifiers_last
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledFeatures:
-    """What an aggregator is trained on, without an array of labelled instances × classifiers.
+class LabeledFeatures:
+    """Training features of an aggregator, computed from instance factors when they are sliced.
 
-    It can be sliced like that array. Factors are smaller by the ratio of latent dimension to
-    classifiers.
+    The array of labeled instances × classifiers is never stored. Factors are smaller by the ratio
+    of the latent dimension to the number of classifiers.
 
     Parameters
     ----------
     model : FactorModel
     aggregator : Aggregator
-    Y : ndarray of shape (latent_dim, n_labelled)
-        Factors of the labelled instances.
+    Y : ndarray of shape (latent_dim, n_labeled)
+        Factors of the labeled instances.
     """
 
     model: FactorModel
@@ -35,7 +35,7 @@ class LabelledFeatures:
 
     @classmethod
     def of(cls, model: FactorModel, aggregator: Aggregator, parts: list[np.ndarray]) -> Self:
-        """Return the features of instances whose factors come in `parts`."""
+        """Return the features of instances whose factors are in `parts`."""
         empty = np.empty((len(model.factors), 0))
         return cls(model, aggregator, np.concatenate(parts, axis=1) if parts else empty)
 
@@ -47,7 +47,7 @@ class LabelledFeatures:
         return self.aggregator.features(classifiers_last(values), self.model.link)
 
     def scores(self) -> np.ndarray:
-        """Return the aggregator's raw scores (n_labelled,) or (n_labelled, n_classes)."""
+        """Return the aggregator's raw scores (n_labeled,) or (n_labeled, n_classes)."""
         return np.concatenate([scores for _, scores in self._score_parts()])
 
     def supervised_loss(self, rows: LabeledRows) -> float:
