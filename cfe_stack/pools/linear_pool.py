@@ -74,15 +74,17 @@ class LinearFamily:
         """
         P, rows = inputs.Z, inputs.rows
         if P.ndim == 2:
-            given = np.where((rows.labels == 1)[:, None], P, 1 - P).astype(np.float64)
+            true_proba = np.where((rows.labels == 1)[:, None], P, 1 - P).astype(np.float64)
         else:
-            given = P[np.arange(len(P)), rows.labels].astype(np.float64)
+            true_proba = P[np.arange(len(P)), rows.labels].astype(np.float64)
         intercept = np.zeros(1 if P.ndim == 2 else P.shape[1])
         if not self.strengths:
-            return [LinearPool(greedy_selection(given, rows.loss_weights, rows.loss), intercept)]
-        w, pools, newton = np.full(given.shape[1], 1 / given.shape[1]), [], NewtonPath()
+            return [
+                LinearPool(greedy_selection(true_proba, rows.loss_weights, rows.loss), intercept)
+            ]
+        w, pools, newton = np.full(true_proba.shape[1], 1 / true_proba.shape[1]), [], NewtonPath()
         for k in range(len(self.grid)) if points is None else points:
-            problem = MixtureProblem(given, rows.loss_weights, self.grid[k], rows.loss)
+            problem = MixtureProblem(true_proba, rows.loss_weights, self.grid[k], rows.loss)
             w = newton.minimize(problem, w)
             # the penalty holds the sum at 1 up to a rounding, which this removes
             w = w / w.sum()
@@ -174,7 +176,7 @@ class MixtureProblem:
 
     Parameters
     ----------
-    given : ndarray of shape (n, n_classifiers)
+    true_proba : ndarray of shape (n, n_classifiers)
         G, the probability that every classifier gives to the true class.
     weights : ndarray of shape (n,)
         ω.
@@ -183,7 +185,7 @@ class MixtureProblem:
     loss : FocalLoss
     """
 
-    given: np.ndarray
+    true_proba: np.ndarray
     weights: np.ndarray
     strength: float
     loss: FocalLoss
@@ -191,17 +193,17 @@ class MixtureProblem:
     @property
     def nonnegative(self) -> np.ndarray:
         """All weights are non-negative."""
-        return np.ones(self.given.shape[1], dtype=bool)
+        return np.ones(self.true_proba.shape[1], dtype=bool)
 
     @property
     def penalty(self) -> np.ndarray:
         """Strength of the penalty of every weight."""
-        return np.full(self.given.shape[1], self.strength)
+        return np.full(self.true_proba.shape[1], self.strength)
 
     @property
     def work(self) -> int:
         """Number of multiplications that a Hessian takes."""
-        return self.given.size * self.given.shape[1]
+        return self.true_proba.size * self.true_proba.shape[1]
 
     def at(self, w: np.ndarray) -> "MixturePoint":
         """Return the problem evaluated at `w`."""
@@ -223,7 +225,7 @@ class MixturePoint:
 
     @cached_property
     def _q(self) -> np.ndarray:
-        return np.clip(self.problem.given @ self.theta, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+        return np.clip(self.problem.true_proba @ self.theta, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
 
     @cached_property
     def _rate(self) -> np.ndarray:
@@ -244,7 +246,7 @@ class MixturePoint:
     def gradient(self) -> np.ndarray:
         """Return the gradient (m,)."""
         posed, w = self.problem, self.theta
-        gradient = posed.given.T @ (posed.weights * self._slope * self._rate)
+        gradient = posed.true_proba.T @ (posed.weights * self._slope * self._rate)
         total = SUM_PENALTY * posed.weights.sum()
         return gradient + posed.strength * (w - 1 / len(w)) + total * (w.sum() - 1)
 
@@ -254,16 +256,16 @@ class MixturePoint:
         # out so that the matrix stays semidefinite.
         posed, rate = self.problem, self._rate
         bend = posed.loss.curvature(logit(self._q)) + self._slope * (2 * self._q - 1)
-        scaled = posed.given * (rate * np.sqrt(posed.weights * np.maximum(bend, 0.0)))[:, None]
+        scaled = posed.true_proba * (rate * np.sqrt(posed.weights * np.maximum(bend, 0.0)))[:, None]
         return scaled.T @ scaled + SUM_PENALTY * posed.weights.sum()
 
 
-def greedy_selection(given: np.ndarray, weights: np.ndarray, loss: FocalLoss) -> np.ndarray:
+def greedy_selection(true_proba: np.ndarray, weights: np.ndarray, loss: FocalLoss) -> np.ndarray:
     """Return the weights of greedy ensemble selection with replacement.
 
     Parameters
     ----------
-    given : ndarray of shape (n, n_classifiers)
+    true_proba : ndarray of shape (n, n_classifiers)
         Probability that every classifier gives to the true class.
     weights : ndarray of shape (n,)
     loss : FocalLoss
@@ -282,17 +284,17 @@ def greedy_selection(given: np.ndarray, weights: np.ndarray, loss: FocalLoss) ->
     >>> import numpy as np
     >>> from cfe_stack.pools import greedy_selection
     >>> from cfe_stack.losses import FocalLoss
-    >>> given = np.array([[0.9, 0.3], [0.2, 0.8], [0.9, 0.6]])
-    >>> greedy_selection(given, np.ones(3), FocalLoss()).round(2)
+    >>> true_proba = np.array([[0.9, 0.3], [0.2, 0.8], [0.9, 0.6]])
+    >>> greedy_selection(true_proba, np.ones(3), FocalLoss()).round(2)
     array([0.57, 0.42])
     """
-    total, counts = np.zeros(len(given)), np.zeros(given.shape[1])
+    total, counts = np.zeros(len(true_proba)), np.zeros(true_proba.shape[1])
     best, chosen = np.inf, counts
     for size in range(1, N_GREEDY_ROUNDS + 1):
-        q = np.clip((total[:, None] + given) / size, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+        q = np.clip((total[:, None] + true_proba) / size, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
         losses = weights @ loss.value(logit(q))
         pick = int(losses.argmin())
-        total, counts = total + given[:, pick], counts.copy()
+        total, counts = total + true_proba[:, pick], counts.copy()
         counts[pick] += 1
         if losses[pick] < best:
             best, chosen = losses[pick], counts / size

@@ -298,7 +298,7 @@ class NewtonPath:
         """Apply a BFGS update: a move changed the gradient of the loss by `change`."""
         expected = self._curvature @ move
         along, predicted = float(change @ move), float(expected @ move)
-        # a pair that contradicts the Hessian by more than tenfold would spoil it
+        # a pair that contradicts the Hessian by more than tenfold would distort it
         if 0.1 * predicted < along < 10 * predicted:
             self._curvature += np.outer(change, change) / along
             self._curvature -= np.outer(expected, expected) / predicted

@@ -70,13 +70,13 @@ def mean_score(
         if len(present) == 2:
             scores = scores[:, :, 1] - scores[:, :, 0]
     estimator = GivenPredictions(2 if scores.ndim == 2 else scores.shape[2], raw=True)
-    given = {} if np.ptp(weights) == 0 else {"sample_weight": weights}
+    options = {} if np.ptp(weights) == 0 else {"sample_weight": weights}
     try:
-        value = float(np.mean([scorer(estimator, one, labels, **given) for one in scores]))
+        value = float(np.mean([scorer(estimator, one, labels, **options) for one in scores]))
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"scoring fails on predictions of {len(present)} classes"
-            f"{' with sample weights' if given else ''}: {error}"
+            f"{' with sample weights' if options else ''}: {error}"
         ) from error
     if not np.isfinite(value):
         raise ValueError(f"scoring must return finite numbers, got {value!r} from {scorer!r}.")

@@ -35,7 +35,8 @@ FEATURES = {
 # what may be refused, in the words of the error
 DOCUMENTED = (
     "a classifier needs two", "At least two classes", "greater than the number of",
-    "need dense rows", "No learner has any out-of-fold prediction", "has an out-of-fold prediction to learn from",
+    "need dense rows", "No learner has any out-of-fold prediction",
+    "has an out-of-fold prediction to learn from",
 )  # fmt: skip
 
 
