@@ -1,6 +1,6 @@
 """CF-Ensemble: stacked predictions as a collaborative-filtering problem.
 
-``CFEnsembleClassifier`` is the final estimator for stacks; ``CFEnsembleTrainer`` factorises an
+``CFEnsembleClassifier`` is the final estimator for stacks; ``CFEnsembleTrainer`` factorizes an
 ``EnsembleData`` (classifiers × instances) by alternating least squares, and
 ``CFEnsemblePyTorchTrainer`` by joint descent (needs torch, which is loaded when it is fitted).
 ``collect_out_of_fold`` makes an ``EnsembleData`` from base learners.

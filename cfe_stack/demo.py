@@ -80,7 +80,7 @@ class DemoScore:
     fold: int = 0
 
 
-def base_learners(random_state: int = 0) -> list[Learner]:
+def demo_learners(random_state: int = 0) -> list[Learner]:
     """Make the nine heterogeneous base learners of the demo.
 
     Each works on one thread: the demo runs several fits side by side, and LightGBM would take
@@ -103,8 +103,8 @@ def base_learners(random_state: int = 0) -> list[Learner]:
 
     Examples
     --------
-    >>> from cfe_stack.demo import base_learners
-    >>> len(base_learners())
+    >>> from cfe_stack.demo import demo_learners
+    >>> len(demo_learners())
     9
     """
     xgboost = import_extra("xgboost", extra="boosting")
@@ -118,7 +118,7 @@ def base_learners(random_state: int = 0) -> list[Learner]:
         ("extra trees", ExtraTreesClassifier(**trees)),
         ("histogram boosting", HistGradientBoostingClassifier(max_iter=40, **seed)),
         ("logistic regression", _scaled(LogisticRegression(max_iter=2000))),
-        ("nearest neighbours", _scaled(KNeighborsClassifier(15))),
+        ("nearest neighbors", _scaled(KNeighborsClassifier(15))),
         ("neural network", _scaled(MLPClassifier((32,), alpha=1.0, max_iter=2000, **seed))),
         ("naive Bayes", GaussianNB()),
     ]
@@ -141,7 +141,7 @@ def run_demo(
         Problems to run on. None takes those of
         `load_demo_problems <cfe_stack.datasets.load_demo_problems>`.
     learners : sequence of (str, estimator), default=None
-        Base learners. None takes those of `base_learners`.
+        Base learners. None takes those of `demo_learners`.
     n_folds : int, default=3
         Number of stratified folds that take turns as held-out rows.
     random_state : int, default=0
@@ -175,7 +175,7 @@ def run_demo(
     ['CF-Ensemble', 'logistic stacking', 'average', 'best single learner']
     """
     problems = load_demo_problems() if problems is None else problems
-    learners = base_learners(random_state) if learners is None else learners
+    learners = demo_learners(random_state) if learners is None else learners
     splitter = StratifiedKFold(n_folds, shuffle=True, random_state=random_state)
     splits = {problem.name: list(splitter.split(problem.X, problem.y)) for problem in problems}
     tasks = [
@@ -192,7 +192,7 @@ def run_demo(
     )
 
 
-def format_scores(scores: Sequence[DemoScore], problems: Sequence[DemoProblem]) -> str:
+def format_demo_scores(scores: Sequence[DemoScore], problems: Sequence[DemoProblem]) -> str:
     """Lay out the means over the folds as plain text.
 
     Parameters
@@ -211,10 +211,10 @@ def format_scores(scores: Sequence[DemoScore], problems: Sequence[DemoProblem]) 
     --------
     >>> import numpy as np
     >>> from cfe_stack.datasets import DemoProblem
-    >>> from cfe_stack.demo import DemoScore, format_scores
+    >>> from cfe_stack.demo import DemoScore, format_demo_scores
     >>> problem = DemoProblem("toy", np.zeros((4, 1)), np.array([0, 0, 1, 1]), "four rows")
     >>> scores = [DemoScore("toy", "average", 0.25, 0.9, 0.8)]
-    >>> print(format_scores(scores, [problem]))
+    >>> print(format_demo_scores(scores, [problem]))
     toy (four rows)       log-loss   ROC-AUC    PR-AUC
       average               0.2500    0.9000    0.8000
     """

@@ -11,9 +11,9 @@ from sklearn.utils.metaestimators import available_if
 
 from cfe_stack.losses.raw_scores import probabilities
 
-PROBABILITY_CLIP = 1e-4
+MIN_PROBABILITY = 1e-4
 """The log-loss raises probabilities to this first: one row costs at most 9.2."""
-CALIBRATION_BINS = 10
+N_CALIBRATION_BINS = 10
 
 Score = Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]
 
@@ -62,7 +62,7 @@ def log_loss(codes: np.ndarray, proba: np.ndarray, weights: np.ndarray | None = 
     >>> round(log_loss(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]])), 4)
     0.1643
     """
-    clipped = np.clip(proba, PROBABILITY_CLIP, 1 - PROBABILITY_CLIP)
+    clipped = np.clip(proba, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     clipped /= clipped.sum(axis=1, keepdims=True)
     return float(np.average(-np.log(clipped[np.arange(len(codes)), codes]), weights=weights))
 
@@ -113,7 +113,7 @@ def gap_over_bins(p: np.ndarray, happened: np.ndarray, weights: np.ndarray | Non
     happened : ndarray of shape (n,)
     weights : ndarray of shape (n,), default=None
     """
-    bins = np.minimum((p * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    bins = np.minimum((p * N_CALIBRATION_BINS).astype(int), N_CALIBRATION_BINS - 1)
     mass = np.ones(len(p)) if weights is None else weights
     return float(np.abs(np.bincount(bins, mass * (p - happened))).sum() / mass.sum())
 

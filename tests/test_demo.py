@@ -20,8 +20,8 @@ from cfe_stack.demo import (
     CF_ENSEMBLE,
     LOGISTIC,
     DemoScore,
-    base_learners,
-    format_scores,
+    demo_learners,
+    format_demo_scores,
     predict_contenders,
     run_demo,
 )
@@ -155,7 +155,7 @@ def test_folds_leave_one_thread_to_each_fit(cancer):
 
 
 def test_base_learners_are_heterogeneous_and_single_threaded():
-    learners = base_learners(random_state=5)
+    learners = demo_learners(random_state=5)
     last_steps = [m.steps[-1][1] if isinstance(m, Pipeline) else m for _, m in learners]
     families = {type(learner).__name__ for learner in last_steps}
     assert len(families) == len(learners) >= 8
@@ -206,7 +206,7 @@ def test_table_shows_means_over_folds_best_first_and_columns_aligned(cancer):
         DemoScore("breast cancer", BEST_SINGLE, 0.2, 0.9, 0.9, learner="bayes"),
         DemoScore("elsewhere", AVERAGE, 9.0, 0.1, 0.1),
     ]
-    header, best, average = format_scores(scores, [cancer]).splitlines()
+    header, best, average = format_demo_scores(scores, [cancer]).splitlines()
     assert header.startswith("breast cancer (")
     assert best.split("  ")[1] == "best single learner (bayes, tree)"
     assert best.split()[-3:] == ["0.1500", "0.9000", "0.9000"]

@@ -7,11 +7,11 @@ from cfe_stack.comparison.contenders import OURS
 from cfe_stack.data.blocks import observed
 from cfe_stack.metrics import expected_calibration_error
 
-SMALL_WEIGHT = 0.02
+MIN_WEIGHT = 0.02
 """Share of all weights below which a model can be spared."""
-LOW_COVERAGE = 0.5
-POOR_CALIBRATION = 0.05
-FEW_ROWS = 500
+MIN_COVERAGE = 0.5
+MAX_CALIBRATION_ERROR = 0.05
+MIN_ROWS = 500
 
 
 def next_steps(blended: Blend) -> list[str]:
@@ -28,12 +28,12 @@ def next_steps(blended: Blend) -> list[str]:
     steps = [*_leaks(blended), *_coverage(blended), *_weights(blended), *_scores(blended)]
     codes = blended.held_out_codes
     error = expected_calibration_error(codes, blended.held_out[OURS])
-    if error > POOR_CALIBRATION:
+    if error > MAX_CALIBRATION_ERROR:
         steps.append(
             f"The calibration error of the blend is {error:.3f}: look at its reliability before "
             "probabilities are used as such."
         )
-    if len(codes) < FEW_ROWS:
+    if len(codes) < MIN_ROWS:
         steps.append(
             f"With {len(codes)} scored rows the intervals are wide: repeat the folds before a "
             "small difference decides anything."
@@ -71,7 +71,7 @@ def _coverage(blended: Blend) -> list[str]:
     names = np.array(blended.data.classifier_names or ())
     for part, data in (("out-of-fold", blended.data), ("test", blended.test)):
         present = observed(data.R)
-        thin = names[present.mean(axis=1) < LOW_COVERAGE].tolist()
+        thin = names[present.mean(axis=1) < MIN_COVERAGE].tolist()
         if thin:
             steps.append(
                 f"{_names(thin)} cover less than half of the {part} rows; complete them, or "
@@ -89,9 +89,9 @@ def _coverage(blended: Blend) -> list[str]:
 def _weights(blended: Blend) -> list[str]:
     weights = np.abs(blended.classifier.weights_)
     names = np.array(blended.data.classifier_names or ())
-    spare = names[weights < SMALL_WEIGHT * weights.sum()].tolist()
+    spare = names[weights < MIN_WEIGHT * weights.sum()].tolist()
     # with many models every share is small
-    if not spare or len(names) * SMALL_WEIGHT > 0.5 or len(spare) == len(names):
+    if not spare or len(names) * MIN_WEIGHT > 0.5 or len(spare) == len(names):
         return []
     return [
         f"{_names(spare)} have next to no weight; leave them out if computing them costs something."

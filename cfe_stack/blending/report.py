@@ -27,9 +27,9 @@ from cfe_stack.displays.html_page import (
 )
 from cfe_stack.runtime.version import __version__
 
-ROW = 0.19
+ROW_INCHES = 0.19
 """Height in inches of a line in pictures with one line for each model."""
-MOST_ROWS = 40
+MAX_ROWS = 40
 
 
 def write_report(
@@ -194,7 +194,7 @@ def _models(blended: Blend, weights: AggregatorWeightsDisplay) -> str:
         ]
         for u in order
     ]
-    height = 1.4 + ROW * min(len(rows), MOST_ROWS)
+    height = 1.4 + ROW_INCHES * min(len(rows), MAX_ROWS)
     pool = TrustDisplay.from_estimator(blended.classifier, data)
     return section(
         "Models and their weights",
@@ -204,14 +204,14 @@ def _models(blended: Blend, weights: AggregatorWeightsDisplay) -> str:
         ),
         pictures(
             picture(
-                partial(weights.plot, max_rows=MOST_ROWS),
+                partial(weights.plot, max_rows=MAX_ROWS),
                 "Weights, with the range of nine in ten refits to rows drawn again."
                 if weights.samples is not None
                 else "Weights.",
                 height=height,
             ),
             picture(
-                partial(pool.plot, max_rows=MOST_ROWS),
+                partial(pool.plot, max_rows=MAX_ROWS),
                 "Who is trusted where: weights along the rows, in the order of the first factor.",
                 height=height,
             ),
@@ -247,14 +247,14 @@ def _coverage(blended: Blend) -> str:
     parts = [("out-of-fold", blended.data), ("test", blended.test)]
     if not any(data.n_missing for _, data in parts):
         return section("Coverage", paragraph("Every model has predicted every row."))
-    height = 1.4 + ROW * min(blended.data.n_classifiers, MOST_ROWS)
+    height = 1.4 + ROW_INCHES * min(blended.data.n_classifiers, MAX_ROWS)
     return section(
         "Coverage",
         paragraph("Missing predictions are completed from the other models, row by row."),
         pictures(
             *(
                 picture(
-                    partial(CoverageDisplay.from_data(data).plot, max_rows=MOST_ROWS),
+                    partial(CoverageDisplay.from_data(data).plot, max_rows=MAX_ROWS),
                     f"Which {name} predictions are there, in the order of the rows.",
                     height=height,
                 )

@@ -20,9 +20,9 @@ from cfe_stack.metrics import Metric, resolve_metric
 
 CONTENDERS = (OURS, "mean", "best single", "greedy selection", "LogisticRegression")
 """What the blend is compared with by default."""
-NAMED = 5
-"""So many models are named in a line about missing rows."""
-DRAWN_ROWS = 10_000_000
+MAX_NAMED = 5
+"""Maximum number of models named in a line about missing rows."""
+MAX_DRAWN_ROWS = 10_000_000
 """Rows that the bootstrap draws in all, where the number of draws is not given."""
 
 
@@ -35,7 +35,7 @@ class Blend:
     data, test : EnsembleData
         Out-of-fold and test predictions of the same models.
     classifier : CFEnsembleClassifier
-        Fitted on all labelled rows.
+        Fitted on all labeled rows.
     proba : ndarray of shape (n_test, n_classes)
         Its probabilities for the test rows.
     metric : Metric
@@ -146,7 +146,7 @@ def blend(
     )
     rows = next(iter(comparison.held_out.values()))
     if n_draws is None:
-        n_draws = int(np.clip(DRAWN_ROWS // len(rows.codes), 100, 500))
+        n_draws = int(np.clip(MAX_DRAWN_ROWS // len(rows.codes), 100, 500))
     held_out = {
         name: proba
         for name, proba in zip(comparison.contenders, rows.proba, strict=True)
@@ -273,5 +273,5 @@ def _gaps(data: EnsembleData, test: EnsembleData) -> str:
     ]
     if not gaps:
         return ""
-    more = f" and {len(gaps) - NAMED} more models" if len(gaps) > NAMED else ""
-    return f"; rows not predicted, out of fold and test: {', '.join(gaps[:NAMED])}{more}"
+    more = f" and {len(gaps) - MAX_NAMED} more models" if len(gaps) > MAX_NAMED else ""
+    return f"; rows not predicted, out of fold and test: {', '.join(gaps[:MAX_NAMED])}{more}"

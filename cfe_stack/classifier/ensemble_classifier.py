@@ -28,7 +28,7 @@ from cfe_stack.pools.scoring import Scorer, make_scorer
 from cfe_stack.runtime.callbacks import Observed, reports_to_callbacks
 from cfe_stack.runtime.parameter_checks import check_flag, check_real, check_seed
 from cfe_stack.runtime.persistence import Stamped
-from cfe_stack.runtime.rollback import unchanged_if_cut_short
+from cfe_stack.runtime.rollback import restore_on_failure
 from cfe_stack.trainers.base import EMPTY_ROWS, BaseTrainer
 from cfe_stack.trainers.factory import make_trainer
 
@@ -214,7 +214,7 @@ class CFEnsembleClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin,
         tags.target_tags.required = True
         return tags
 
-    @unchanged_if_cut_short()
+    @restore_on_failure()
     @reports_to_callbacks
     def fit(
         self,

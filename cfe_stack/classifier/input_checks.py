@@ -16,7 +16,7 @@ from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.data.foreign_arrays import as_numpy, without_mask
 from cfe_stack.data.missing import missing_entries
 from cfe_stack.meta_features.layout_detection import LayoutWarning
-from cfe_stack.runtime.warning_location import users_line
+from cfe_stack.runtime.warning_location import user_stacklevel
 
 MIN_DENSE_SHARE = 0.5
 """Minimum share of stored entries of a sparse column that counts as a prediction."""
@@ -84,7 +84,7 @@ def prediction_columns(
         "were taken to be predictions. The other columns are passthrough and are not used. To "
         "specify this yourself, set n_classifiers and passthrough='after' or 'before'.",
         LayoutWarning,
-        stacklevel=users_line(),
+        stacklevel=user_stacklevel(),
     )
     return found
 
@@ -165,7 +165,7 @@ def _marked_minus_one(y: np.ndarray, missing: np.ndarray) -> np.ndarray:
         f"{int((y == -1).sum())} rows are treated as unlabeled. Pass missing_label=-1 to confirm "
         "this, or missing_label=None if −1 is a class.",
         LayoutWarning,
-        stacklevel=users_line(),
+        stacklevel=user_stacklevel(),
     )
     return y == -1
 

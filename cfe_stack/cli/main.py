@@ -15,7 +15,7 @@ from cfe_stack.cli.options import (
     add_running_options,
 )
 from cfe_stack.datasets import load_demo_problems
-from cfe_stack.demo import format_scores, run_demo
+from cfe_stack.demo import format_demo_scores, run_demo
 from cfe_stack.runtime.optional_packages import MissingExtraError
 from cfe_stack.runtime.version import __version__
 
@@ -36,7 +36,7 @@ example:
 """
 
 DEMO_DESCRIPTION = """\
-Stack nine learners (XGBoost, LightGBM, forests, linear, neighbours, a neural network,
+Stack nine learners (XGBoost, LightGBM, forests, linear, neighbors, a neural network,
 naive Bayes) on three problems shipped with scikit-learn, and compare on held-out rows:
 
   CF-Ensemble          StackingClassifier(..., final_estimator=CFEnsembleClassifier())
@@ -142,6 +142,6 @@ def _demo(arguments: argparse.Namespace) -> int:
         n_jobs=arguments.n_jobs,
         progress=arguments.progress,
     )
-    print(format_scores(scores, problems))
+    print(format_demo_scores(scores, problems))
     print(f"\n{LEGEND}")
     return SUCCESS

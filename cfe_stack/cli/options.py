@@ -89,7 +89,7 @@ def check_writable(paths: Iterable[str | Path | None]) -> None:
         if Path(path).is_dir():
             raise ValueError(f"{path} is a folder; give the name of a file in it.")
         if not os.access(path if Path(path).exists() else folder, os.W_OK):
-            raise ValueError(f"{path} may not be written.")
+            raise ValueError(f"{path} is not writable.")
 
 
 def add_prediction_options(command: argparse._ActionsContainer, *, required: bool) -> None:

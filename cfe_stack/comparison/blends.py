@@ -12,10 +12,10 @@ from cfe_stack.losses.focal_loss import FocalLoss
 from cfe_stack.pools import linear_pool
 from cfe_stack.pools.linear_pool import MIN_PROBABILITY
 
-ROUNDS = 50
+N_ROUNDS = 50
 STEP = 0.01
-LARGEST_STEP = 0.5
-SMALLEST_GAIN = 1e-5
+MAX_STEP = 0.5
+MIN_GAIN = 1e-5
 
 
 def true_class(P: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -28,7 +28,7 @@ def _losses(given: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return weights @ -np.log(np.maximum(given, MIN_PROBABILITY)) / weights.sum()
 
 
-def blend(P: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def blend_probabilities(P: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return probabilities (n, n_classes) of a weighted sum, made positive and rescaled.
 
     Parameters
@@ -50,16 +50,16 @@ def best_single(P: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.nda
     return np.eye(P.shape[1])[_losses(true_class(P, codes), weights).argmin()]
 
 
-def greedy_selection(P: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def greedy_weights(P: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the weights of greedy ensemble selection, as `cfe_stack.pools.linear_pool` defines it.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from cfe_stack.comparison.blends import greedy_selection
+    >>> from cfe_stack.comparison.blends import greedy_weights
     >>> right, wrong = [[0.1, 0.9], [0.9, 0.1]], [[0.9, 0.1], [0.1, 0.9]]
     >>> P = np.array([right, wrong]).swapaxes(0, 1)
-    >>> greedy_selection(P, np.array([1, 0]), np.ones(2))
+    >>> greedy_weights(P, np.array([1, 0]), np.ones(2))
     array([1., 0.])
     """
     return linear_pool.greedy_selection(true_class(P, codes), weights, FocalLoss())
@@ -71,7 +71,7 @@ def hill_climbing(
     weights: np.ndarray,
     *,
     negative: bool = False,
-    n_rounds: int = ROUNDS,
+    n_rounds: int = N_ROUNDS,
 ) -> np.ndarray:
     """Return the weights of hill climbing, as it is done in notebooks of competitions.
 
@@ -98,7 +98,7 @@ def hill_climbing(
     for _ in range(n_rounds):
         steps, trials = _best_steps(current, given, weights, negative)
         u = int(trials.argmin())
-        if best - trials[u] < SMALLEST_GAIN:
+        if best - trials[u] < MIN_GAIN:
             break
         best = trials[u]
         found = (1 - steps[u]) * found
@@ -110,8 +110,8 @@ def hill_climbing(
 def _best_steps(
     current: np.ndarray, given: np.ndarray, weights: np.ndarray, negative: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the best step towards every classifier, and the log-loss after it."""
-    largest = round(LARGEST_STEP / STEP)
+    """Return the best step toward every classifier, and the log-loss after it."""
+    largest = round(MAX_STEP / STEP)
     low = np.full(given.shape[1], -largest if negative else 0)
     high = np.full(given.shape[1], largest)
 

@@ -78,7 +78,7 @@ def _blended(
     find: Callable[..., np.ndarray], train: EnsembleData, test: EnsembleData
 ) -> np.ndarray:
     P, P_new = completed(train, test)
-    return blends.blend(P_new, find(P, train.labels, train.frequencies))
+    return blends.blend_probabilities(P_new, find(P, train.labels, train.frequencies))
 
 
 def _geometric_mean(train: EnsembleData, test: EnsembleData) -> np.ndarray:
@@ -185,7 +185,7 @@ def fit_predict(model: Any, A: np.ndarray, B: np.ndarray, train: EnsembleData) -
 
 OURS = "CF-Ensemble"
 _TRANSDUCTIVE = "transductive: sees the held-out rows, without labels, while it is fitted"
-_IN_DECISION_SPACE = "neighbours are rows with similar predictions, as there are no features"
+_IN_DECISION_SPACE = "neighbors are rows with similar predictions, as there are no features"
 
 
 def _ours(name: str, requires: str | None = None, **options: Any) -> Contender:
@@ -207,7 +207,7 @@ CONTENDERS: dict[str, Contender] = {
         _blend("mean", blends.equal_weights, AVERAGED),
         Contender("geometric mean", _geometric_mean, AVERAGED),
         _blend("best single", blends.best_single),
-        _blend("greedy selection", blends.greedy_selection),
+        _blend("greedy selection", blends.greedy_weights),
         _blend("hill climbing", blends.hill_climbing),
         Contender(
             "hill climbing, negative",

@@ -1,7 +1,7 @@
 """DESlib's dynamic selection on an ensemble matrix.
 
-DESlib looks for the region of competence of a row among its neighbours in the features. An ensemble
-matrix has no features, so here neighbours are rows with similar predictions (the "decision space"),
+DESlib looks for the region of competence of a row among its neighbors in the features. An ensemble
+matrix has no features, so here neighbors are rows with similar predictions (the "decision space"),
 and the base classifiers only hand out their columns.
 """
 
@@ -13,7 +13,7 @@ from sklearn.utils.validation import validate_data
 
 from cfe_stack.runtime.optional_packages import import_extra
 
-NEIGHBOURS = 7
+N_NEIGHBORS = 7
 
 
 class ColumnClassifier(ClassifierMixin, BaseEstimator):
@@ -91,7 +91,7 @@ def dynamic_selection(
     supported = type(name, (method,), {"_validate_data": _validate})
     _, m, n_classes = P.shape
     pool = [ColumnClassifier(u * n_classes, n_classes) for u in range(m)]
-    neighbours = min(NEIGHBOURS, len(codes) - 1)
+    neighbours = min(N_NEIGHBORS, len(codes) - 1)
     selector = supported(
         pool, k=neighbours, voting="soft", random_state=random_state, n_jobs=1
     ).fit(P.reshape(len(P), -1), codes)

@@ -7,7 +7,7 @@ import numpy as np
 
 from cfe_stack.displays.html_page import bullets, paragraph, section, table
 
-SMALLEST_SHOWN = 1e-4
+MIN_SHOWN_P_VALUE = 1e-4
 DIGITS = {"rank": 2, "s / fit": 3}
 """Decimals of columns that do not have four."""
 
@@ -25,8 +25,8 @@ def formatted(value: Any, digits: int = 4) -> str:
         return "–"
     if isinstance(value, float) and np.isinf(value):
         return "∞" if value > 0 else "-∞"
-    if isinstance(value, float) and 0 < value < SMALLEST_SHOWN:
-        return f"<{SMALLEST_SHOWN:.4f}"
+    if isinstance(value, float) and 0 < value < MIN_SHOWN_P_VALUE:
+        return f"<{MIN_SHOWN_P_VALUE:.4f}"
     if isinstance(value, float):
         return f"{value:.{digits}f}" if abs(value) < 100 else f"{value:.1f}"
     return str(value)

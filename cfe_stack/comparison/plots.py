@@ -8,13 +8,13 @@ import numpy as np
 from cfe_stack.comparison.verdict import Difference
 from cfe_stack.displays.canvas import axes_for, shorten, shorten_all
 
-LONGEST = 32
+MAX_NAME_LENGTH = 32
 """Characters of a name that are shown."""
 LINE = 0.25
 """Height of one line of text, in inches."""
 GAP = 0.45
 """Lines between two bars of the critical-difference diagram."""
-MOST_TICKS = 16
+MAX_TICKS = 16
 """Ranks from which on not every one has its number."""
 
 
@@ -44,7 +44,7 @@ def cliques(ranks: np.ndarray, critical: float) -> list[tuple[int, int]]:
 def draw_ranks(
     ranks: Mapping[str, float], critical: float | None, reference: str, ax: Any = None
 ) -> Any:
-    """Draw mean ranks; bars join contenders that are not told apart.
+    """Draw mean ranks; bars join contenders that are not significantly different.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def draw_ranks(
     low, high = 1.0, float(len(names))
     margin = 0.02 * (high - low)
     ax.plot([low, high], [0, 0], color="black", linewidth=1)
-    for tick in range(1, len(names) + 1, 1 + len(names) // MOST_TICKS):
+    for tick in range(1, len(names) + 1, 1 + len(names) // MAX_TICKS):
         ax.plot([tick, tick], [0, -0.15], color="black", linewidth=0.8)
         ax.annotate(str(tick), (tick, -0.25), ha="center", va="bottom", fontsize=8)
     rows = top + 1.0 + np.arange(len(names))
@@ -88,7 +88,7 @@ def draw_ranks(
         yticks=rows,
         yticklabels=[
             f"{name}  {rank:.2f}"
-            for name, rank in zip(shorten_all(names, LONGEST), values, strict=True)
+            for name, rank in zip(shorten_all(names, MAX_NAME_LENGTH), values, strict=True)
         ],
     )
     # on the right, a title has room over the names
@@ -133,14 +133,14 @@ def draw_differences(
     reference = ordered[0].reference if ordered else "the reference"
     ax.set(
         yticks=range(len(ordered)),
-        yticklabels=shorten_all([d.contender for d in ordered], LONGEST),
+        yticklabels=shorten_all([d.contender for d in ordered], MAX_NAME_LENGTH),
         ylim=(len(ordered) - 0.5, -0.5),
     )
     ax.set_xlabel(
-        f"{metric} minus that of {shorten(reference, LONGEST)}\n({better} is better than it)",
+        f"{metric} minus that of {shorten(reference, MAX_NAME_LENGTH)}\n({better} is better)",
         loc="right",
     )
-    title = "95 % intervals; filled: p ≤ 0.05 after Holm; grey: practically equal"
+    title = "95 % intervals; filled: p ≤ 0.05 after Holm; gray: practically equal"
     ax.set_title(title, loc="right", fontsize=9)
     ax.spines[["top", "right"]].set_visible(False)
     return ax

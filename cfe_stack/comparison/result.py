@@ -130,7 +130,7 @@ class EnsembleComparison(FoldScores):
         return float("nan") if values.single else friedman_test(values.losses)
 
     def critical_difference(self, metric: str | None = None, alpha: float = 0.05) -> float:
-        """Return by how much mean ranks over data sets must differ to be told apart (Nemenyi).
+        """Return the critical difference of mean ranks over data sets (Nemenyi test).
 
         Parameters
         ----------
@@ -332,7 +332,9 @@ class EnsembleComparison(FoldScores):
     def _pictures(self, metric: str | None) -> str:
         captions = {}
         if len(self.problems) > 1:
-            captions["ranks"] = "Mean ranks; bars join contenders that are not told apart."
+            captions["ranks"] = (
+                "Mean ranks; bars join contenders that are not significantly different."
+            )
         if self.reference in self.values(metric).names:
             captions["differences"] = f"Differences from {self.reference}."
         height = height_of(len(self.contenders))

@@ -19,14 +19,14 @@ from cfe_stack.data.missing import MissingPredictionsWarning
 from cfe_stack.out_of_fold.cache import CacheWarning, DamagedEntryError, Entry, FoldCache
 from cfe_stack.out_of_fold.fingerprints import Fingerprint
 from cfe_stack.runtime.version import __version__
-from cfe_stack.runtime.warning_location import users_line
+from cfe_stack.runtime.warning_location import user_stacklevel
 
 Part = EnsembleData | FeatureRows
 """Rows of one side of a fold: predictions of base learners, or features."""
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class ContenderOutcome:
     """What one contender did on one fold: probabilities, or why there are none."""
 
     proba: np.ndarray | None
@@ -42,7 +42,7 @@ class FoldOutcome:
     codes: np.ndarray
     weights: np.ndarray | None
     n_missing: int
-    outcomes: list[Outcome]
+    outcomes: list[ContenderOutcome]
 
 
 def run_fold(
@@ -87,7 +87,7 @@ def _run(
     test: Part,
     cache: FoldCache | None,
     on_error: str,
-) -> Outcome:
+) -> ContenderOutcome:
     """Return what a contender predicts, from the cache if it is there."""
     address = None
     if cache is not None and contender.identity is not None:
@@ -100,25 +100,29 @@ def _run(
     except Exception as error:  # whatever goes wrong in a contender is its own affair
         if on_error == "raise":
             raise
-        return Outcome(None, np.nan, f"{type(error).__name__}: {error}")
-    outcome = Outcome(proba, time.perf_counter() - start)
+        return ContenderOutcome(None, np.nan, f"{type(error).__name__}: {error}")
+    outcome = ContenderOutcome(proba, time.perf_counter() - start)
     if cache is not None and address is not None:
         try:
             cache.store(address, Entry(proba, {"seconds": outcome.seconds}))
         except OSError as error:
             warnings.warn(
-                f"A result was not stored: {error}.", CacheWarning, stacklevel=users_line()
+                f"A result was not stored: {error}.", CacheWarning, stacklevel=user_stacklevel()
             )
     return outcome
 
 
-def _stored(cache: FoldCache, address: str) -> Outcome | None:
+def _stored(cache: FoldCache, address: str) -> ContenderOutcome | None:
     try:
         entry = cache.load(address)
     except DamagedEntryError as error:
-        warnings.warn(f"{error}; it is computed again.", CacheWarning, stacklevel=users_line())
+        warnings.warn(
+            f"{error}; it will be recomputed.", CacheWarning, stacklevel=user_stacklevel()
+        )
         return None
-    return None if entry is None else Outcome(entry.scores, float(entry.details["seconds"]))
+    return (
+        None if entry is None else ContenderOutcome(entry.scores, float(entry.details["seconds"]))
+    )
 
 
 def quietly(contender: Contender, train: Part, test: Part) -> np.ndarray:

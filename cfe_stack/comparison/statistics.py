@@ -16,7 +16,7 @@ from cfe_stack.runtime.optional_packages import import_extra
 ZERO_STRENGTH = 0.5
 """Strength of the prior of the Bayesian signed-rank test, put on no difference."""
 N_DRAWS = 20_000
-FEWEST_DISCORDANT = 25
+MIN_DISCORDANT_ROWS = 25
 """Below this, McNemar's test is exact."""
 
 
@@ -265,7 +265,7 @@ def friedman_test(losses: np.ndarray) -> float:
 
 
 def nemenyi_difference(n_contenders: int, n_sets: int, alpha: float = 0.05) -> float:
-    """Return the critical difference: mean ranks closer than this are not told apart.
+    """Return the critical difference: mean ranks closer than this are not significantly different.
 
     Parameters
     ----------
@@ -337,7 +337,7 @@ def mcnemar_test(codes: np.ndarray, first: np.ndarray, second: np.ndarray) -> Pa
     difference = float(np.mean(first == codes) - np.mean(second == codes))
     if discordant == 0:
         return PairedTest("McNemar's test", difference, np.nan, np.nan, 1.0)
-    p_value = evaluate.mcnemar(counts, exact=discordant < FEWEST_DISCORDANT)[1]
+    p_value = evaluate.mcnemar(counts, exact=discordant < MIN_DISCORDANT_ROWS)[1]
     return PairedTest("McNemar's test", difference, np.nan, np.nan, float(p_value))
 
 

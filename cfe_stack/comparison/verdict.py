@@ -16,9 +16,9 @@ from cfe_stack.comparison.statistics import (
 )
 from cfe_stack.metrics import Metric
 
-SURE = 0.95
+MIN_SURE = 0.95
 """Posterior probability from which on contenders are called practically equal."""
-FEW_SETS = 6
+MIN_DATA_SETS = 6
 """Below this many data sets, a two-sided signed-rank test cannot reach 0.05."""
 
 
@@ -151,7 +151,7 @@ def verdict(
     ]
     better = [d for d in differences if d.p_adjusted <= alpha and _behind(values, d)]
     worse = [d for d in differences if d.p_adjusted <= alpha and not _behind(values, d)]
-    equal = [d for d in differences if d not in better + worse and d.posterior.equal >= SURE]
+    equal = [d for d in differences if d not in better + worse and d.posterior.equal >= MIN_SURE]
     open_ = [d for d in differences if d not in better + worse + equal]
     if better:
         lines.append(f"{reference} is better than {_names(better)} (p ≤ {alpha:g} after Holm).")
@@ -159,7 +159,8 @@ def verdict(
         lines.append(f"{reference} is worse than {_names(worse)} (p ≤ {alpha:g} after Holm).")
     if equal:
         lines.append(
-            f"Practically equal to {reference}, with probability {SURE:g} or more: {_names(equal)}."
+            f"Practically equal to {reference}, with probability {MIN_SURE:g} or more: "
+            f"{_names(equal)}."
         )
     if open_:
         lines.append(
@@ -187,7 +188,7 @@ def _limits(values: Values, alpha: float) -> str:
             "One data set: this holds for data like these and says nothing about others. Folds "
             "share training rows; the corrected test allows for it only approximately."
         )
-    if values.scores.shape[1] < FEW_SETS:
+    if values.scores.shape[1] < MIN_DATA_SETS:
         return (
             f"With {values.scores.shape[1]} data sets no difference can be significant at "
             f"{alpha:g}, however clear."

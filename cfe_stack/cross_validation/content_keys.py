@@ -2,10 +2,10 @@
 
 import numpy as np
 
-CELLS_AT_ONCE = 1 << 14
-"""Cells that are hashed at a time: they and what is made of them stay in the cache."""
+BLOCK_CELLS = 1 << 14
+"""Number of cells per block, so that temporaries fit in the CPU cache."""
 DIGITS = 2.0**20
-"""Probabilities and log-odds are told apart to one part of this."""
+"""Resolution at which probabilities and log-odds are distinguished."""
 
 
 _MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
@@ -34,7 +34,7 @@ def content_keys(P: np.ndarray, seed: int = 0) -> np.ndarray:
     ndarray of shape (n,), uint64
     """
     salt = _mix(np.array([seed + 1], dtype=np.uint64))
-    size = max(1, CELLS_AT_ONCE // max(P[:1].size, 1))
+    size = max(1, BLOCK_CELLS // max(P[:1].size, 1))
     parts = [slice(start, start + size) for start in range(0, len(P), size)]
     keys, columns = np.empty(len(P), dtype=np.uint64), np.zeros(P[:1].size, dtype=np.uint64)
     with np.errstate(over="ignore"):

@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike
 from cfe_stack.cross_validation.content_keys import content_keys
 from cfe_stack.data.missing import missing_entries
 
-REPEAT_BELOW = 2000
+MAX_REPEATED_ROWS = 2000
 """Inner folds are repeated about this many times, divided by rows × (classes − 1) …"""
-MOST_REPEATS = 3
+MAX_REPEATS = 3
 """… but never more often than this."""
 
 
@@ -87,7 +87,7 @@ def inner_folds(
     cv: Any,
     groups: ArrayLike | None = None,
 ) -> np.ndarray:
-    """Return inner folds of every labelled row of positive weight, −1 for the others.
+    """Return inner folds of every labeled row of positive weight, −1 for the others.
 
     A number of folds is repeated with other folds where there are few rows: what is chosen from
     one split of a few hundred rows depends more on the split than on anything else.
@@ -101,7 +101,7 @@ def inner_folds(
     weights : ndarray of shape (n,)
     cv : int, splitter, or iterable of (train, test) index arrays
         A number gives stratified folds, or folds that keep groups together. A splitter is copied
-        and splits the labelled rows. Test parts must not overlap and must cover those rows.
+        and splits the labeled rows. Test parts must not overlap and must cover those rows.
     groups : array-like of shape (n,), default=None
 
     Returns
@@ -119,7 +119,7 @@ def inner_folds(
         if given is not None:
             return _scattered(group_folds(given, weights[known], int(cv)), known)[None]
         size = weights[known].sum() * max(len(np.unique(codes[known])) - 1, 1)
-        repeats = int(np.clip(round(REPEAT_BELOW / size), 1, MOST_REPEATS))
+        repeats = int(np.clip(round(MAX_REPEATED_ROWS / size), 1, MAX_REPEATS))
         all_keys = (content_keys(P[known], seed) for seed in range(repeats))
         return np.stack(
             [
@@ -139,7 +139,7 @@ def inner_folds(
     counts = np.bincount(np.concatenate(tests), minlength=len(codes))[known]
     if (counts != 1).any():
         raise ValueError(
-            f"cv must hold out every labelled row exactly once; {int((counts == 0).sum())} rows "
+            f"cv must hold out every labeled row exactly once; {int((counts == 0).sum())} rows "
             f"are never held out and {int((counts > 1).sum())} more than once. Use k-fold splits "
             "or a number of folds."
         )

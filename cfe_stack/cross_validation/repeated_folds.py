@@ -33,7 +33,7 @@ def make_splits(
         Class codes, −1 for unknown.
     cv : int, splitter or list of (train, test)
         A number gives shuffled stratified folds, with groups kept together if there are any. A
-        splitter is copied and splits the labelled rows, a random state of None becoming 0; a list
+        splitter is copied and splits the labeled rows, a random state of None becoming 0; a list
         numbers all rows, or masks them.
     groups : ndarray of shape (n,), default=None
     n_repeats : int, default=3
@@ -62,7 +62,7 @@ def make_splits(
         present, counts = np.unique(y, return_counts=True)
         if len(present) < 2 or counts.min() < cv:
             raise ValueError(
-                f"cv={cv} needs two classes with {cv} labelled rows each; the rows per class are "
+                f"cv={cv} needs two classes with {cv} labeled rows each; the rows per class are "
                 f"{dict(zip(present.tolist(), counts.tolist(), strict=True))}."
             )
         make = StratifiedKFold if given is None else StratifiedGroupKFold

@@ -9,7 +9,7 @@ import numpy as np
 
 Result = TypeVar("Result")
 
-LABELS_AT_ONCE = 1 << 18
+LABEL_BLOCK_ROWS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ def observed(R: np.ndarray) -> np.ndarray:
     return present if R.ndim == 2 else present.all(axis=2)
 
 
-def labelled(labels: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
+def labeled_instances(labels: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
     """Return the instances (k,), int, with a label and a positive sample weight, if any is given.
 
-    They are looked for in runs: where few are labelled, no array of all instances is made.
+    They are looked for in runs: where few are labeled_instances, no array of all instances is made.
     """
     found = []
-    for start in range(0, len(labels), LABELS_AT_ONCE):
-        here = slice(start, start + LABELS_AT_ONCE)
+    for start in range(0, len(labels), LABEL_BLOCK_ROWS):
+        here = slice(start, start + LABEL_BLOCK_ROWS)
         known = labels[here] >= 0
         if sample_weight is not None:
             known &= sample_weight[here] > 0

@@ -64,10 +64,10 @@ def label_codes(labels: ArrayLike | None, classes: np.ndarray, n: int) -> np.nda
         unknown = np.array([v is None or v != v for v in values.tolist()], dtype=bool)
         codes = np.full(n, -1)
         lookup = {name: code for code, name in enumerate(classes.tolist())}
-        strangers = {v for v in values[~unknown].tolist() if v not in lookup}
-        if strangers:
+        unknown_labels = {v for v in values[~unknown].tolist() if v not in lookup}
+        if unknown_labels:
             raise ValueError(
-                f"labels hold {sorted(map(str, strangers))[:5]}, which are not in classes "
+                f"labels hold {sorted(map(str, unknown_labels))[:5]}, which are not in classes "
                 f"{classes.tolist()}; pass `classes` in the order of R."
             )
         codes[~unknown] = [lookup[v] for v in values[~unknown].tolist()]

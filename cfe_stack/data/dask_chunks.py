@@ -13,7 +13,7 @@ import numpy as np
 from cfe_stack.data.lazy_matrix import LazyMatrix
 from cfe_stack.runtime.optional_packages import import_extra
 
-CHUNKS_AT_ONCE = 64
+MAX_CHUNKS_IN_PROGRESS = 64
 """Chunks whose results are collected together, so that they never pile up."""
 
 
@@ -94,9 +94,9 @@ class DaskChunks:
             Makes the extra of a chunk out of its first instance and the one behind its last.
         """
         dask = import_extra("dask", extra="dask")
-        for first in range(0, len(self.parts), CHUNKS_AT_ONCE):
+        for first in range(0, len(self.parts), MAX_CHUNKS_IN_PROGRESS):
             tasks = []
-            for k in range(first, min(first + CHUNKS_AT_ONCE, len(self.parts))):
+            for k in range(first, min(first + MAX_CHUNKS_IN_PROGRESS, len(self.parts))):
                 start, stop = self.starts[k], self.starts[k + 1]
                 more = None if extra is None else dask.delayed(extra(start, stop), pure=False)
                 mapped = dask.delayed(_with_matrix, pure=False)

@@ -22,7 +22,7 @@ from cfe_stack.data.lazy_matrix import LazyMatrix, as_matrix, is_lazy, second_cl
 Result = TypeVar("Result")
 BLOCK_CELLS = 1 << 18
 """Cells per block when the matrix is streamed: about what a core's cache holds."""
-SMALLEST_BLOCK = 256
+MIN_BLOCK_ROWS = 256
 """Blocks hold a multiple of this many instances."""
 
 
@@ -71,7 +71,7 @@ class EnsembleData:
     >>> import numpy as np
     >>> from cfe_stack import EnsembleData
     >>> EnsembleData(np.array([[0.9, 0.2, np.nan], [0.7, 0.4, 0.6]]), [1, 0, -1])
-    EnsembleData(2 classifiers, 3 instances, 2 classes; 2 labelled, 1 cell missing)
+    EnsembleData(2 classifiers, 3 instances, 2 classes; 2 labeled, 1 cell missing)
     """
 
     R: Any
@@ -144,14 +144,14 @@ class EnsembleData:
 
     def predicted(self) -> tuple[np.ndarray, np.ndarray]:
         """Return which classifiers (m,) and which instances (n,) have a prediction at all."""
-        speaks = np.zeros(self.n_classifiers, dtype=bool)
+        predicts = np.zeros(self.n_classifiers, dtype=bool)
         if self.is_complete:
-            return ~speaks, np.broadcast_to(True, self.n_instances)
+            return ~predicts, np.broadcast_to(True, self.n_instances)
         known = np.empty(self.n_instances, dtype=bool)
-        for start, heard, seen in self.map(presence):
-            speaks |= heard
+        for start, present, seen in self.map(presence):
+            predicts |= present
             known[start : start + len(seen)] = seen
-        return speaks, known
+        return predicts, known
 
     def block_size(self, numbers: float | None = None) -> int:
         """Return how many instances fit into a core's cache.
@@ -168,7 +168,7 @@ class EnsembleData:
         """
         if numbers is None:
             numbers = self.n_classifiers * max(self.n_classes - 1, 1)
-        return max(SMALLEST_BLOCK, int(BLOCK_CELLS / numbers) // SMALLEST_BLOCK * SMALLEST_BLOCK)
+        return max(MIN_BLOCK_ROWS, int(BLOCK_CELLS / numbers) // MIN_BLOCK_ROWS * MIN_BLOCK_ROWS)
 
     def blocks(
         self, size: int | None = None, start: int = 0, stop: int | None = None
@@ -254,11 +254,11 @@ class EnsembleData:
         yield from self.chunks.map(run, extra)
 
     def __repr__(self) -> str:
-        labelled = int((self.labels >= 0).sum())
+        labeled = int((self.labels >= 0).sum())
         cells = "cell" if self.n_missing == 1 else "cells"
         return (
             f"EnsembleData({self.n_classifiers} classifiers, {self.n_instances} instances, "
-            f"{self.n_classes} classes; {labelled} labelled, {self.n_missing} {cells} missing)"
+            f"{self.n_classes} classes; {labeled} labeled, {self.n_missing} {cells} missing)"
         )
 
 

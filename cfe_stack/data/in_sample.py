@@ -16,15 +16,15 @@ from cfe_stack.data.blocks import observed
 from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.losses.link import DEFAULT_CLIP
 
-FEWEST_ROWS = 30
-"""Labelled predictions below which nothing is concluded about a column."""
-LEAST_Z = 4.0
+MIN_ROWS = 30
+"""Labeled predictions below which nothing is concluded about a column."""
+MIN_Z = 4.0
 """Standard errors that the uncertainty (or log-loss) of a column must rise by on test rows."""
-FAR_BETTER = 0.7
+MAX_LOSS_RATIO = 0.7
 """Out-of-fold log-loss relative to what the test rows lead to expect, below which it is too low."""
-LEAST_RISE = 0.07
+MIN_RISE = 0.07
 """Rise of the uncertainty, relative to the test rows, that is worth speaking of."""
-FAR_SURER = 0.75
+MAX_UNCERTAINTY_RATIO = 0.75
 """Out-of-fold relative to test uncertainty below which no shift of all columns is an excuse."""
 FEWER_ERRORS_THAN_TYPICAL = 15.0
 """Near-perfect: so many times fewer errors than the median of the other columns …"""
@@ -43,15 +43,15 @@ class ColumnScores:
     Parameters
     ----------
     n : int
-        Labelled rows that it predicts.
+        Labeled rows that it predicts.
     log_loss, error_rate : float
         On those rows; NaN where there are none.
     uncertainty, uncertainty_variance : float
         Mean and variance of the entropy of its predictions, in nats, on all rows that it predicts.
     n_predicted : int
-        Rows that it predicts, labelled or not.
+        Rows that it predicts, labeled or not.
     log_loss_variance : float
-        Variance of the log-loss over the labelled rows.
+        Variance of the log-loss over the labeled rows.
     """
 
     n: int
@@ -183,7 +183,7 @@ def suspicious_columns(data: EnsembleData, test: EnsembleData | None = None) -> 
         _check_pair(data, test)
     found = []
     for u, name in enumerate(data.classifier_names or ()):
-        if own[u].n < FEWEST_ROWS:
+        if own[u].n < MIN_ROWS:
             continue
         rule, evidence = _against_test(own, other, u)
         if not rule:
@@ -229,12 +229,12 @@ def _against_test(
     own: list[ColumnScores], other: list[ColumnScores] | None, u: int
 ) -> tuple[str, str]:
     """Return rule and evidence of column `u` by its test rows, empty strings for none."""
-    if other is None or other[u].n_predicted < FEWEST_ROWS:
+    if other is None or other[u].n_predicted < MIN_ROWS:
         return "", ""
     a, b = own[u], other[u]
-    if b.n >= FEWEST_ROWS:
+    if b.n >= MIN_ROWS:
         error = _standard_error((a.log_loss_variance, b.log_loss_variance), (a.n, b.n))
-        if a.log_loss < FAR_BETTER * b.log_loss and b.log_loss - a.log_loss > LEAST_Z * error:
+        if a.log_loss < MAX_LOSS_RATIO * b.log_loss and b.log_loss - a.log_loss > MIN_Z * error:
             return "test log-loss", (
                 f"its log-loss is {a.log_loss:.4f} on the {a.n} rows said to be out-of-fold and "
                 f"{b.log_loss:.4f} on {b.n} test rows with labels, "
@@ -250,14 +250,14 @@ def _against_test(
     )
     rise = min(rises[u], rises[u] - common)
     alone = (
-        a.log_loss < FAR_BETTER * b.uncertainty
-        and rise > LEAST_RISE * b.uncertainty
-        and rise > LEAST_Z * error
+        a.log_loss < MAX_LOSS_RATIO * b.uncertainty
+        and rise > MIN_RISE * b.uncertainty
+        and rise > MIN_Z * error
     )
     together = (
-        a.uncertainty < FAR_SURER * b.uncertainty
+        a.uncertainty < MAX_UNCERTAINTY_RATIO * b.uncertainty
         and a.log_loss < 0.5 * b.uncertainty
-        and rises[u] > LEAST_Z * error
+        and rises[u] > MIN_Z * error
     )
     if not (alone or together):
         return "", ""
@@ -271,7 +271,7 @@ def _against_test(
 
 def _cleared(own: ColumnScores, other: ColumnScores) -> bool:
     """Whether labels of test rows, the best witness there is, show a column to be no better."""
-    return other.n >= FEWEST_ROWS and own.log_loss >= FAR_BETTER * other.log_loss
+    return other.n >= MIN_ROWS and own.log_loss >= MAX_LOSS_RATIO * other.log_loss
 
 
 def _near_perfect(
@@ -280,7 +280,7 @@ def _near_perfect(
     """Return rule and evidence if column `u` makes implausibly few errors."""
     if other is not None and _cleared(own[u], other[u]):
         return "", ""
-    scored = [s for v, s in enumerate(own) if v != u and s.n >= FEWEST_ROWS]
+    scored = [s for v, s in enumerate(own) if v != u and s.n >= MIN_ROWS]
     if len(scored) < 2:
         return "", ""
     typical = float(np.median([s.error_rate for s in scored]))

@@ -14,9 +14,9 @@ from cfe_stack.data.foreign_arrays import as_numpy, without_mask
 from cfe_stack.runtime.optional_packages import import_extra
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-GATHERED_AT_ONCE = 1 << 12
+GATHER_BLOCK_ROWS = 1 << 12
 """Single instances are picked from runs of this length."""
-KEPT_CHUNKS = 4
+MAX_KEPT_CHUNKS = 4
 """Chunks that are kept after they were read: threads read neighbouring ones."""
 
 
@@ -135,10 +135,10 @@ class LazyMatrix:
         if hasattr(self.source, "to_delayed"):  # dask gathers where the chunks are
             return self.read((everyone, instances))
         gathered = np.empty((self.shape[0], len(instances), *self.shape[2:]), dtype=self.dtype)
-        spans = instances // GATHERED_AT_ONCE
+        spans = instances // GATHER_BLOCK_ROWS
         for span in np.unique(spans):
-            first, here = int(span) * GATHERED_AT_ONCE, spans == span
-            part = self[everyone, first : first + GATHERED_AT_ONCE]
+            first, here = int(span) * GATHER_BLOCK_ROWS, spans == span
+            part = self[everyone, first : first + GATHER_BLOCK_ROWS]
             gathered[:, here] = part[:, instances[here] - first]
         return gathered
 
@@ -156,7 +156,7 @@ class LazyMatrix:
             if k not in self._kept:
                 span = slice(int(self._starts[k]), int(self._starts[k + 1]))
                 self._kept[k] = self.read((slice(None), span))
-                while len(self._kept) > KEPT_CHUNKS:
+                while len(self._kept) > MAX_KEPT_CHUNKS:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(k)
             return self._kept[k]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from cfe_stack.data.ensemble_data import EnsembleData
-from cfe_stack.runtime.warning_location import users_line
+from cfe_stack.runtime.warning_location import user_stacklevel
 
 
 class MissingPredictionsWarning(UserWarning):
@@ -49,13 +49,13 @@ def warn_about_missing(data: EnsembleData, consequence: str) -> np.ndarray:
     ndarray of shape (n_instances,), bool
         Which instances have a prediction.
     """
-    speaks, known = data.predicted()
-    if not speaks.all() and known.any():
+    predicts, known = data.predicted()
+    if not predicts.all() and known.any():
         warnings.warn(
-            f"Base learner(s) {np.flatnonzero(~speaks).tolist()} have no prediction for any row "
+            f"Base learner(s) {np.flatnonzero(~predicts).tolist()} have no prediction for any row "
             "and do not count. Remove them, or see why they failed.",
             MissingPredictionsWarning,
-            stacklevel=users_line(),
+            stacklevel=user_stacklevel(),
         )
     warn_about_count(len(known) - int(np.count_nonzero(known)), consequence)
     return known
@@ -74,5 +74,5 @@ def warn_about_count(n_empty: int, consequence: str) -> None:
         warnings.warn(
             f"{n_empty} row(s) have no prediction of any base learner; {consequence}.",
             MissingPredictionsWarning,
-            stacklevel=users_line(),
+            stacklevel=user_stacklevel(),
         )

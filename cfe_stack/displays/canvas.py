@@ -1,4 +1,4 @@
-"""What every display draws on and with: axes, and series that differ in colour and in grey."""
+"""What every display draws on and with: axes, and series that differ in colour and in gray."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ SERIES: tuple[dict[str, Any], ...] = (
 )
 """Line and marker styles; every one differs from the others without its colour."""
 QUIET = "0.55"
-"""Grey of what stands behind the series: reference lines, and contenders without a name."""
+"""Gray of what stands behind the series: reference lines, and contenders without a name."""
 SHADES = "cividis"
-"""Colour map of numbers; its lightness rises steadily, so it reads the same in grey."""
+"""Colour map of numbers; its lightness rises steadily, so it reads the same in gray."""
 
 
 class Display:
@@ -61,7 +61,7 @@ def axes_for(ax: Any, *, width: float = 6.4, height: float = 4.2) -> Any:
     return pyplot.subplots(figsize=(width, height), layout="constrained")[1]
 
 
-def settle(ax: Any) -> None:
+def finalize_layout(ax: Any) -> None:
     """Lay the figure out, so that positions in points are those of the finished picture."""
     ax.figure.draw_without_rendering()
 

@@ -34,7 +34,7 @@ class ClassifierMapDisplay(Display):
     axis_shares : tuple of two floats
         Share of the classifiers' spread on each axis.
     score_name : str, default="log-loss (nats)"
-    unit : str, default="log-odds, standardised"
+    unit : str, default="log-odds, standardized"
         Unit of distances.
 
     Attributes
@@ -47,7 +47,7 @@ class ClassifierMapDisplay(Display):
     Notes
     -----
     The distance of two classifiers is about the root mean squared difference of what the factors
-    say they predict. Near-duplicates are found in the predictions themselves: their standardised
+    say they predict. Near-duplicates are found in the predictions themselves: their standardized
     log-odds differ by less than a threshold; 0.1 is a correlation of 0.995.
 
     Examples
@@ -72,7 +72,7 @@ class ClassifierMapDisplay(Display):
         *,
         axis_shares: Sequence[float] = (np.nan, np.nan),
         score_name: str = "log-loss (nats)",
-        unit: str = "log-odds, standardised",
+        unit: str = "log-odds, standardized",
     ) -> None:
         self.positions = positions
         self.scores = scores

@@ -12,7 +12,7 @@ from cfe_stack.displays.reading import (
     Reading,
     average_prediction,
     encode,
-    labelled,
+    labeled_rows,
     names_of,
     read,
 )
@@ -32,7 +32,7 @@ def ensemble_and_average(
         If no row has both.
     """
     reading = read(estimator, X, y)
-    rows = labelled(reading.data)
+    rows = labeled_rows(reading.data)
     return reading, rows, _ensemble_and_average(reading, rows)
 
 
@@ -47,7 +47,7 @@ def with_learners(
     A learner's missing cells take the mean of the others, as nothing else is known of them.
     """
     reading = read(estimator, X, y, names)
-    data, rows = reading.data, labelled(reading.data)
+    data, rows = reading.data, labeled_rows(reading.data)
     contenders = _ensemble_and_average(reading, rows)
     average = contenders[AVERAGE]
     for u, name in enumerate(names_of(data)):

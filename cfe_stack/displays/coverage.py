@@ -13,7 +13,7 @@ from cfe_stack.displays.canvas import Display, axes_for
 from cfe_stack.displays.reading import names_of, read
 from cfe_stack.displays.rows import Rows
 
-RUNS = 200
+N_RUNS = 200
 KINDS = ("cells", "classifiers", "instances")
 
 
@@ -75,7 +75,7 @@ class CoverageDisplay(Display):
         CoverageDisplay
         """
         m, n = data.n_classifiers, data.n_instances
-        n_runs = min(RUNS, n)
+        n_runs = min(N_RUNS, n)
         bounds = np.linspace(0, n, n_runs + 1).round().astype(int)
         run_of = np.searchsorted(bounds, np.arange(n), side="right") - 1
         cells, counts = np.zeros((m, n_runs)), np.zeros(m + 1)
@@ -171,7 +171,7 @@ class CoverageDisplay(Display):
 
 
 def _shades() -> Any:
-    """Return a colour map from white, for nothing, to a dark grey that is not yet black."""
+    """Return a colour map from white, for nothing, to a dark gray that is not yet black."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("coverage", ["white", "#3f4a55"])

@@ -97,4 +97,4 @@ def unit(model: FactorModel) -> str:
     """Return the unit of linked predictions, for axis labels."""
     if model.link.is_identity:
         return "probability"
-    return "log-odds, standardised" if (model.scale != 1).any() else "log-odds"
+    return "log-odds, standardized" if (model.scale != 1).any() else "log-odds"

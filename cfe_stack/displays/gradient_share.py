@@ -12,16 +12,16 @@ from scipy.special import expit
 from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.displays.canvas import Display, axes_for
 from cfe_stack.displays.contenders import checked_contenders
-from cfe_stack.displays.reading import labelled, read
+from cfe_stack.displays.reading import labeled_rows, read
 from cfe_stack.losses.class_weight import ClassWeight, instance_weights
 from cfe_stack.losses.focal_loss import FocalLoss
 from cfe_stack.losses.link import CenteredLogRatioLink, LogitLink
 from cfe_stack.losses.raw_scores import margins
 
 EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-GREYS = ("#1a1a1a", "#5e5e5e", "#969696", "#cccccc", "#f4f4f4")
-LEAST_PROBABILITY = 1e-12
-LEAST_NAMED = 0.055
+GRAYS = ("#1a1a1a", "#5e5e5e", "#969696", "#cccccc", "#f4f4f4")
+MIN_PROBABILITY = 1e-12
+MIN_NAMED_SHARE = 0.055
 """Shares below this are too narrow for a number."""
 
 
@@ -44,8 +44,8 @@ class GradientShareDisplay(Display):
     -----
     Difficulty is the probability :math:`p_t` of the true class: low is hard. The share of a bin is
     :math:`\sum_{i \in bin} \omega_i |\ell'(\mu_i)|` over the same sum of all instances, μ the
-    margin, ω class weight × sample weight. The focal loss moves weight towards hard instances,
-    class weights towards the rare class, wherever its instances are.
+    margin, ω class weight × sample weight. The focal loss moves weight toward hard instances,
+    class weights toward the rare class, wherever its instances are.
 
     References
     ----------
@@ -97,7 +97,7 @@ class GradientShareDisplay(Display):
         GradientShareDisplay
         """
         reading = read(estimator, X, y)
-        data, rows = reading.data, labelled(reading.data)
+        data, rows = reading.data, labeled_rows(reading.data)
         own = reading.estimator
         if focal_gamma is None:
             used = own.focal_gamma
@@ -156,9 +156,9 @@ class GradientShareDisplay(Display):
         P = checked["given"]
         n_classes = P.shape[1]
         if n_classes == 2:
-            scores = LogitLink(LEAST_PROBABILITY).forward(P[:, 1])
+            scores = LogitLink(MIN_PROBABILITY).forward(P[:, 1])
         else:
-            scores = CenteredLogRatioLink(LEAST_PROBABILITY).forward(P)
+            scores = CenteredLogRatioLink(MIN_PROBABILITY).forward(P)
         margin = margins(scores, codes)
         balanced = instance_weights(
             codes, n_classes, class_weight=class_weight, sample_weight=weight, classes=known
@@ -201,10 +201,10 @@ class GradientShareDisplay(Display):
         for k in range(values.shape[1]):
             ax.barh(
                 place, 100 * values[:, k], left=100 * starts[:, k], height=0.72,
-                color=GREYS[k % len(GREYS)], edgecolor="black", linewidth=0.6,
+                color=GRAYS[k % len(GRAYS)], edgecolor="black", linewidth=0.6,
                 label=f"{self.edges[k]:g} to {self.edges[k + 1]:g}",
             )  # fmt: skip
-            for row in np.flatnonzero(values[:, k] >= LEAST_NAMED):
+            for row in np.flatnonzero(values[:, k] >= MIN_NAMED_SHARE):
                 ax.text(
                     100 * (starts[row, k] + values[row, k] / 2), row, f"{values[row, k]:.0%}",
                     ha="center", va="center", fontsize=8, color="white" if k < 2 else "black",

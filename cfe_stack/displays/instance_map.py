@@ -49,7 +49,7 @@ class InstanceMapDisplay(Display):
     -----
     The factors are folded in without labels, as in prediction: where classes mix on this map, no
     weighting of these classifiers along the factors separates them. Units are standard deviations
-    of the factor model; few or contradictory predictions are shrunk towards 0.
+    of the factor model; few or contradictory predictions are shrunk toward 0.
 
     Examples
     --------
@@ -101,7 +101,7 @@ class InstanceMapDisplay(Display):
 
     @classmethod
     def from_data(cls, data: EnsembleData, *, latent_dim: int = 3) -> Self:
-        """Factorise an ensemble matrix without its labels, and show its instances.
+        """Factorize an ensemble matrix without its labels, and show its instances.
 
         Parameters
         ----------
@@ -167,7 +167,7 @@ class InstanceMapDisplay(Display):
         ax : matplotlib Axes, default=None
             Axes to draw on; None makes a figure.
         by : {"label", "difficulty", "disagreement"}, default="label"
-            What points are told apart by.
+            Variable that shades the points.
         max_points : int, default=5000
             Of more instances, so many are drawn at random.
         cmap : str, default="cividis"

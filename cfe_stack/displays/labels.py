@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cfe_stack.displays.canvas import settle
+from cfe_stack.displays.canvas import finalize_layout
 
 ANGLES = np.deg2rad([0, 180, 90, 270, 35, 145, 215, 325])
 DISTANCES = (7.5, 13.0, 21.0)
@@ -31,7 +31,7 @@ def equal_units(ax: Any, positions: np.ndarray) -> None:
     middle = (low + high) / 2
     # new limits have new tick labels, which change the size of the axes a little
     for _ in range(2):
-        settle(ax)
+        finalize_layout(ax)
         window = ax.get_window_extent()
         size = np.array([window.width, window.height])
         half = size * ((1 + 2 * MARGIN) * span / size).max() / 2
@@ -59,7 +59,7 @@ def place_labels(
     list of int
         Points whose name found a place.
     """
-    settle(ax)
+    finalize_layout(ax)
     scale = ax.get_figure(root=True).dpi / 72
     centres = ax.transData.transform(positions)
     half = POINT_SIZE * scale / 2

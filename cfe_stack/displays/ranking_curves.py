@@ -47,7 +47,7 @@ class RankingCurvesDisplay(Display):
     Parameters
     ----------
     curves : dict of str to RankingCurve
-        The first are drawn in front, as far as styles go; the others stay grey.
+        The first are drawn in front, as far as styles go; the others stay gray.
     prevalence : float
         Share of the positive class, the precision of a random ranking.
     positive : object, default=1
@@ -111,7 +111,7 @@ class RankingCurvesDisplay(Display):
             The class that is ranked; the second of two classes if not given.
         n_learners : int, default=3
             So many base learners are named, those of the best average precision on these rows;
-            chosen in hindsight, they look better than they are. The others are drawn in grey.
+            chosen in hindsight, they look better than they are. The others are drawn in gray.
         names : sequence of str, default=None
             Names of the base learners.
 
@@ -152,7 +152,7 @@ class RankingCurvesDisplay(Display):
         y : array-like of shape (n_samples,)
         contenders : dict of str to array-like
             P(class 1), of shape (n_samples,), or all classes, of shape (n_samples, n_classes). A
-            name that starts with an underscore is drawn in grey and not named.
+            name that starts with an underscore is drawn in gray and not named.
         positive : object, default=None
             The class that is ranked above the others; the second of two classes if not given.
         classes : array-like of shape (n_classes,), default=None
@@ -207,9 +207,9 @@ class RankingCurvesDisplay(Display):
         ax = axes_for(ax, width=5.6, height=5.4)
         named = [name for name in self.curves if not name.startswith("_")]
         styled = dict(zip(named, SERIES, strict=False))
-        grey = [name for name in self.curves if name not in styled]
-        for k, name in enumerate(grey):
-            others = "1 other" if len(grey) == 1 else f"{len(grey)} others"
+        gray = [name for name in self.curves if name not in styled]
+        for k, name in enumerate(gray):
+            others = "1 other" if len(gray) == 1 else f"{len(gray)} others"
             self._draw(ax, kind, name, color="0.75", linewidth=0.8, label=None if k else others)
         for z, name in enumerate(reversed(styled)):
             curve, style = self.curves[name], styled[name]

@@ -169,13 +169,15 @@ def encode(y: ArrayLike, classes: np.ndarray) -> np.ndarray:
     """
     codes = {name: k for k, name in enumerate(np.asarray(classes).tolist())}
     values = np.asarray(y).tolist()
-    strangers = sorted({str(v) for v in values if v is not None and v == v and v not in codes})
-    if strangers:
-        raise ValueError(f"y holds {strangers[:5]}, which are not among the classes {list(codes)}.")
+    unknown_labels = sorted({str(v) for v in values if v is not None and v == v and v not in codes})
+    if unknown_labels:
+        raise ValueError(
+            f"y holds {unknown_labels[:5]}, which are not among the classes {list(codes)}."
+        )
     return np.array([codes.get(v, -1) for v in values], dtype=np.int64)
 
 
-def labelled(data: EnsembleData) -> np.ndarray:
+def labeled_rows(data: EnsembleData) -> np.ndarray:
     """Return the rows that have a label and a prediction.
 
     Raises

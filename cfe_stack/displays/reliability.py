@@ -196,12 +196,12 @@ class ReliabilityDisplay(Display):
         Raises
         ------
         ValueError
-            If there are more contenders than can be told apart.
+            If there are too many contenders to distinguish.
         """
         if len(self.curves) > len(SERIES):
             raise ValueError(
-                f"{len(self.curves)} contenders cannot be told apart on one diagram; pass at most "
-                f"{len(SERIES)}."
+                f"{len(self.curves)} contenders cannot be distinguished on one diagram. Pass at "
+                f"most {len(SERIES)}."
             )
         ax = axes_for(ax, width=5.6, height=5.2)
         ax.plot([0, 1], [0, 1], color=QUIET, linewidth=1, label="perfect", zorder=0)
@@ -237,7 +237,7 @@ def _curve(
     order = np.argsort(said, kind="stable")
     total = np.cumsum(weight[order])
     run = np.minimum((total - weight[order] / 2) / total[-1] * n_runs, n_runs - 1).astype(int)
-    # equal predictions cannot be told apart, so they stand in the run of the first of them
+    # equal predictions are kept in one bin, that of the first of them
     _, first, inverse = np.unique(said[order], return_index=True, return_inverse=True)
     run = np.unique(run[first][inverse], return_inverse=True)[1]
     mass = np.bincount(run, weight[order])

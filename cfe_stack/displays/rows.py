@@ -10,11 +10,11 @@ from cfe_stack.displays.canvas import axes_for, height_in_points, shorten_all
 
 ROW_POINTS = 13.0
 """Height of a row in a figure of its own, in points."""
-LEAST_POINTS = 8.5
+MIN_ROW_POINTS = 8.5
 """Least height of a row in axes that were given."""
-SURROUNDINGS = 1.1
+SURROUNDINGS_INCHES = 1.1
 """Inches that axis labels and ticks take from the height of a figure."""
-LEAST_HEIGHT = 2.6
+MIN_HEIGHT_INCHES = 2.6
 """Height of a figure of few rows in inches, which leaves room for the label of a colour bar."""
 
 
@@ -49,7 +49,7 @@ class Rows:
             raise ValueError(f"max_rows must be an integer >= 2, got {max_rows!r}.")
         limit = max_rows
         if ax is not None:
-            limit = max(2, min(limit, int(height_in_points(ax) / LEAST_POINTS)))
+            limit = max(2, min(limit, int(height_in_points(ax) / MIN_ROW_POINTS)))
         kept = len(order) if len(order) <= limit else limit - 1
         return cls(order[:kept], order[kept:])
 
@@ -69,7 +69,7 @@ class Rows:
 
     def axes(self, ax: Any, *, width: float = 6.4) -> Any:
         """Return `ax`, or new axes that are as high as the rows need."""
-        height = max(LEAST_HEIGHT, SURROUNDINGS + len(self) * ROW_POINTS / 72)
+        height = max(MIN_HEIGHT_INCHES, SURROUNDINGS_INCHES + len(self) * ROW_POINTS / 72)
         return axes_for(ax, width=width, height=height)
 
     def name(self, ax: Any, names: Sequence[str], how: str) -> None:

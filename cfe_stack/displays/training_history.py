@@ -20,7 +20,7 @@ class TrainingHistoryDisplay(Display):
     reconstruction : ndarray of shape (n_steps,)
         L_recon: squared error per observed cell, with the ridge.
     supervised : ndarray of shape (n_steps,)
-        L_sup: weighted mean loss of labelled instances, in nats; 0 without any.
+        L_sup: weighted mean loss of labeled instances, in nats; 0 without any.
     rho : float
         Share of reconstruction.
     step_name : str, default="sweep"

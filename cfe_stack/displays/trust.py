@@ -45,7 +45,7 @@ class TrustDisplay(Display):
     -----
     A gated pool of log-odds weighs the calibrated log-odds of learner u on instance i by
     :math:`w_u + \sum_g \gamma_{gu} \varphi_g(i)`, with φ the tanh of the first instance factor and,
-    for more than two classes, of the standardised entropy of the mean prediction. Bounded log-odds
+    for more than two classes, of the standardized entropy of the mean prediction. Bounded log-odds
     add :math:`v_u` times their size in units of the log-odds: with two classes the less, the surer
     the learner is. Without gates and bounded log-odds the weights are the same everywhere.
 

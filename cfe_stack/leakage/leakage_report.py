@@ -13,11 +13,11 @@ from cfe_stack.data.in_sample import Suspicion, column_scores, suspicious_column
 from cfe_stack.leakage.meta_learner_check import MetaLearnerCheck, check_meta_learner
 from cfe_stack.runtime.optional_packages import import_extra
 
-SAME = 1e-6
+MAX_DUPLICATE_DISTANCE = 1e-6
 """Columns whose common cells differ by no more than this are duplicates."""
-PROBE_ROWS = 256
+N_PROBED_ROWS = 256
 """Columns that differ on the first so many rows need no further look."""
-LARGE_OPTIMISM = 0.1
+MAX_OPTIMISM = 0.1
 """Share of the nested log-loss by which the fit on its own training rows may be better."""
 
 
@@ -72,7 +72,7 @@ class LeakageReport:
                 "Without test predictions only near-perfect columns can be told from honest ones; "
                 "pass them as `test`."
             )
-        if self.meta is not None and self.meta.optimism > LARGE_OPTIMISM * self.meta.nested:
+        if self.meta is not None and self.meta.optimism > MAX_OPTIMISM * self.meta.nested:
             notes.append(
                 f"On its own training rows the meta-learner has a log-loss of "
                 f"{self.meta.apparent:.4f}, by nested cross-validation {self.meta.nested:.4f}; "
@@ -220,10 +220,10 @@ def duplicate_columns(data: EnsembleData) -> tuple[tuple[str, ...], ...]:
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
     compared = 0
-    for rows in (slice(0, PROBE_ROWS), slice(PROBE_ROWS, None)):
+    for rows in (slice(0, N_PROBED_ROWS), slice(N_PROBED_ROWS, None)):
         gap = np.abs(a[rows] - b[rows])
         gap = gap[~np.isnan(gap)]
-        if (gap > SAME).any():
+        if (gap > MAX_DUPLICATE_DISTANCE).any():
             return False
         compared += len(gap)
     return compared > 0
@@ -244,7 +244,7 @@ def _table(
         rows.append(
             {
                 "classifier": name,
-                "labelled rows": own[u].n,
+                "labeled rows": own[u].n,
                 "log-loss": own[u].log_loss,
                 "error rate": own[u].error_rate,
                 "entropy": own[u].uncertainty,

@@ -15,7 +15,7 @@ from cfe_stack.meta_features.layout_detection import (
     detect_orientation,
     predicted_columns,
 )
-from cfe_stack.runtime.warning_location import users_line
+from cfe_stack.runtime.warning_location import user_stacklevel
 
 LAYOUTS: dict[str, str] = {
     "auto": "found out from the values and y",
@@ -251,7 +251,7 @@ def resolve_layout(
             f"passthrough and are not used. Set n_classifiers={found.n_classifiers} and "
             f"passthrough={'after' if start == 0 else 'before'!r} to say so yourself.",
             LayoutWarning,
-            stacklevel=users_line(),
+            stacklevel=user_stacklevel(),
         )
     return found
 

@@ -6,14 +6,14 @@ import numpy as np
 from scipy.stats import rankdata
 
 from cfe_stack.data.cell_checks import ROW_SUM_TOLERANCE
-from cfe_stack.runtime.warning_location import users_line
+from cfe_stack.runtime.warning_location import user_stacklevel
 
-ALMOST_ONE = 0.25
+MAX_SUM_DISTANCE = 0.25
 """Row sums this close to 1, most of them, are broken probabilities rather than other scores."""
 
 
-ORIENTATION_ROWS = 10_000
-"""So many rows tell which way the columns run."""
+MAX_ORIENTATION_ROWS = 10_000
+"""Maximum number of rows used to detect column orientation."""
 
 
 class LayoutWarning(UserWarning):
@@ -76,7 +76,7 @@ def _warn_about_features_beside_margins(P: np.ndarray, codes: np.ndarray) -> Non
             f"do not follow the class. If they are passthrough, set n_classifiers={count} and "
             f"passthrough={side!r}; if they are base learners, layout='margins'.",
             LayoutWarning,
-            stacklevel=users_line(),
+            stacklevel=user_stacklevel(),
         )
 
 
@@ -116,7 +116,7 @@ def _given_count(
                 f"n_classifiers={m} fits the first and the last of the {p} columns; the first are "
                 "taken. Set passthrough='after' to say so, or 'before' for the last.",
                 LayoutWarning,
-                stacklevel=users_line(),
+                stacklevel=user_stacklevel(),
             )
         return start, stop, _kind(P[:, start:stop], n_classes, classes)
     widths = {"margins": n_classes, "ovo": n_classes * (n_classes - 1) // 2}
@@ -238,7 +238,7 @@ def _kind(P: np.ndarray, n_classes: int, classes: np.ndarray | None) -> str:
         "taken as a score of its own (layout='scores'). If some are passthrough, pass layout, "
         "n_classifiers and passthrough.",
         LayoutWarning,
-        stacklevel=users_line(),
+        stacklevel=user_stacklevel(),
     )
     return "scores"
 
@@ -272,7 +272,7 @@ def _refuse_broken_blocks(P: np.ndarray, n_classes: int) -> None:
         sums = P.reshape(len(P), -1, n_classes).sum(axis=2)
         off = np.abs(sums - 1)
         known = ~np.isnan(sums)
-        if np.mean(off[known] <= ALMOST_ONE) > 0.5:
+        if np.mean(off[known] <= MAX_SUM_DISTANCE) > 0.5:
             row, u = np.argwhere(known & (off > ROW_SUM_TOLERANCE))[0]
             raise ValueError(
                 f"The class probabilities of base learner {u} sum to {sums[row, u]:.6g} in row "
@@ -291,7 +291,7 @@ def _refuse_broken_blocks(P: np.ndarray, n_classes: int) -> None:
 
 def detect_orientation(P: np.ndarray, codes: np.ndarray) -> str:
     """Return ``"class0"`` if every column falls clearly where y rises, else ``"class1"``."""
-    step = max(len(P) // ORIENTATION_ROWS, 1)
+    step = max(len(P) // MAX_ORIENTATION_ROWS, 1)
     P, codes = P[::step], codes[::step]
     known = codes >= 0
     areas = []
@@ -303,11 +303,11 @@ def detect_orientation(P: np.ndarray, codes: np.ndarray) -> str:
             areas.append((rank_auc(column[rows], positive) - 0.5) / noise)
     if areas and max(areas) < -3:
         warnings.warn(
-            f"All {P.shape[1]} columns fall where y rises, so they are read as P(class 0) "
+            f"All {P.shape[1]} columns are negatively associated with y and are read as P(class 0) "
             "(DESlib, mlxtend drop_proba_col='last'). Pass layout='class0' to say so, or "
             "layout='class1' if the base learners really are worse than chance.",
             LayoutWarning,
-            stacklevel=users_line(),
+            stacklevel=user_stacklevel(),
         )
         return "class0"
     return "class1"

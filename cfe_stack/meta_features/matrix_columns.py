@@ -16,7 +16,7 @@ def cells(data: EnsembleData) -> np.ndarray:
 
 
 def class_frequencies(train: EnsembleData) -> np.ndarray:
-    """Return the weighted share (n_classes,) of every class among labelled rows."""
+    """Return the weighted share (n_classes,) of every class among labeled rows."""
     known = train.labels >= 0
     counts = np.bincount(train.labels[known], train.frequencies[known], minlength=train.n_classes)
     return counts / counts.sum()

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-LARGEST = 1e100
+MAX_SCORE_SIZE = 1e100
 """Margins beyond count as this large."""
 
 
@@ -35,7 +35,7 @@ class ScoreCalibrator:
     def fit(
         cls, columns: np.ndarray, codes: np.ndarray, weights: np.ndarray, n_classes: int
     ) -> Self:
-        """Fit on labelled rows.
+        """Fit on labeled rows.
 
         Parameters
         ----------
@@ -76,13 +76,13 @@ class ScoreCalibrator:
 
 def _bounded(columns: np.ndarray) -> np.ndarray:
     """Return scores whose squares can be summed."""
-    return np.clip(columns, -LARGEST, LARGEST)
+    return np.clip(columns, -MAX_SCORE_SIZE, MAX_SCORE_SIZE)
 
 
 def cross_fitted(
     columns: np.ndarray, codes: np.ndarray, weights: np.ndarray, folds: np.ndarray, n_classes: int
 ) -> np.ndarray:
-    """Return probabilities (n, n_classes) of labelled rows, each from the other folds' model."""
+    """Return probabilities (n, n_classes) of labeled rows, each from the other folds' model."""
     proba = np.empty((len(columns), n_classes))
     for fold in np.unique(folds):
         held_out = folds == fold

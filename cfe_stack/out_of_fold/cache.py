@@ -2,7 +2,7 @@
 
 An entry is a ``.npz`` file without pickled objects under the content address of what it depends
 on. It appears whole or not at all, so a process may be killed at any moment and two may share a
-directory; a damaged entry is recognised by its checksum.
+directory; a damaged entry is recognized by its checksum.
 """
 
 import hashlib
@@ -108,7 +108,7 @@ class FoldCache:
         except Exception as error:  # damaged bytes make NumPy and zipfile raise almost anything
             raise DamagedEntryError(f"{path} cannot be read ({error})") from error
         if checksum != _checksum(address, scores, text):
-            raise DamagedEntryError(f"{path} does not hold what its checksum says")
+            raise DamagedEntryError(f"{path}: checksum mismatch")
         return Entry(scores, json.loads(text))
 
     def store(self, address: str, entry: Entry) -> None:

@@ -18,9 +18,9 @@ from cfe_stack.out_of_fold.cache import FoldCache
 from cfe_stack.out_of_fold.collection import Collection, Settings
 from cfe_stack.out_of_fold.fitting import LearnerPlan
 from cfe_stack.out_of_fold.input_checks import check_rows, plan_learners
-from cfe_stack.out_of_fold.out_of_fold_data import OutOfFoldData, assemble
+from cfe_stack.out_of_fold.out_of_fold_data import OutOfFoldData, assemble_matrix
 from cfe_stack.runtime.parameter_checks import check_flag, check_n_jobs, check_real
-from cfe_stack.runtime.warning_location import users_line
+from cfe_stack.runtime.warning_location import user_stacklevel
 
 
 def collect_out_of_fold(
@@ -143,7 +143,7 @@ def collect_out_of_fold(
     work = Collection(rows, plan, learners, settings)
     work.run()
     index = getattr(X, "index", None)
-    return assemble(work, None if index is None or callable(index) else np.asarray(index))
+    return assemble_matrix(work, None if index is None or callable(index) else np.asarray(index))
 
 
 def _warn_about_weights(learners: Sequence[LearnerPlan]) -> None:
@@ -153,7 +153,7 @@ def _warn_about_weights(learners: Sequence[LearnerPlan]) -> None:
             f"sample_weight does not reach the learner(s) {without}, whose fit does not take it "
             "or, with metadata routing, has not requested it.",
             UserWarning,
-            stacklevel=users_line(),
+            stacklevel=user_stacklevel(),
         )
 
 

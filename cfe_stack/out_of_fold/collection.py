@@ -19,9 +19,9 @@ from cfe_stack.out_of_fold.fingerprints import (
     library_versions,
 )
 from cfe_stack.out_of_fold.fitting import LearnerPlan, TrainingRows
-from cfe_stack.out_of_fold.fold_tasks import ALL_ROWS, Outcome, Task, Terms, describe, run_task
+from cfe_stack.out_of_fold.fold_tasks import ALL_ROWS, Outcome, Task, Terms, describe_task, run_task
 from cfe_stack.out_of_fold.task_queue import run_queue
-from cfe_stack.runtime.warning_location import users_line
+from cfe_stack.runtime.warning_location import user_stacklevel
 
 
 class FailedLearnerWarning(UserWarning):
@@ -52,7 +52,7 @@ def by_learner(failures: Sequence[Failure]) -> dict[str, tuple[str, list[str]]]:
         grouped.setdefault(failure.learner, []).append(failure)
     return {
         name: (
-            ", ".join(describe(Task(0, fold)) for fold in sorted(f.fold for f in failed)),
+            ", ".join(describe_task(Task(0, fold)) for fold in sorted(f.fold for f in failed)),
             list(dict.fromkeys(failure.reason for failure in failed)),
         )
         for name, failed in grouped.items()
@@ -256,7 +256,7 @@ class Collection:
                 warnings.warn(
                     f"Predictions of {learner.name!r} are not stored in the cache: {error}.",
                     CacheWarning,
-                    stacklevel=users_line(),
+                    stacklevel=user_stacklevel(),
                 )
         return addresses
 
@@ -274,10 +274,10 @@ class Collection:
             ]
         except DamagedEntryError as error:
             warnings.warn(
-                f"The cache entry of {self.learners[task.learner].name!r}, {describe(task)}, is of "
-                f"no use and is computed again: {error}.",
+                f"The cache entry of {self.learners[task.learner].name!r}, {describe_task(task)}, "
+                f"is corrupt and will be recomputed: {error}.",
                 CacheWarning,
-                stacklevel=users_line(),
+                stacklevel=user_stacklevel(),
             )
             return None
         scores, test = entries
@@ -304,13 +304,13 @@ class Collection:
                 f"The learner {name!r} failed in {where}, and its predictions there are missing: "
                 f"{reasons[0]}{more}",
                 FailedLearnerWarning,
-                stacklevel=users_line(),
+                stacklevel=user_stacklevel(),
             )
         if self._store_errors:
             warnings.warn(
                 f"{len(self._store_errors)} prediction(s) could not be stored in the cache and "
                 f"would be computed again in another run: {self._store_errors[0]}",
                 CacheWarning,
-                stacklevel=users_line(),
+                stacklevel=user_stacklevel(),
             )
             self._store_errors.clear()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from typing import Any
 
-PATIENCE = 60.0
+MAX_WAIT_S = 60.0
 """Seconds for which a cluster may be without any worker."""
 _LOOK = 5.0
 _LARGE = "distributed.admin.large-graph-warning-threshold"
@@ -37,7 +37,7 @@ def dask_results(
     Raises
     ------
     NoWorkersError
-        If there is no worker for `PATIENCE` seconds.
+        If there is no worker for `MAX_WAIT_S` seconds.
     Exception
         What a call raises, or the scheduler in its place (`KilledWorker`, after several attempts);
         once all calls that were handed over have ended.
@@ -89,9 +89,9 @@ def _await_workers(client: Any) -> None:
     # the scheduler is asked: what client and cluster know of it may be old when workers come and go
     start = time.monotonic()
     while not client.ncores():
-        if time.monotonic() - start > PATIENCE:
+        if time.monotonic() - start > MAX_WAIT_S:
             raise NoWorkersError(
-                f"The dask cluster has had no worker for {PATIENCE:g} s. Start workers, with a "
+                f"The dask cluster has had no worker for {MAX_WAIT_S:g} s. Start workers, with a "
                 "nanny that starts them again; with memory= finished fits are not repeated."
             )
         time.sleep(_LOOK / 10)

@@ -150,7 +150,7 @@ def run_task(
         )
     except Exception as error:
         if terms.on_error == "raise":
-            error.add_note(f"in learner {learner.name!r}, {describe(task)}")
+            error.add_note(f"in learner {learner.name!r}, {describe_task(task)}")
             raise
         reason = f"{type(error).__name__}: {error}"
         return Outcome(task, seconds=time.perf_counter() - start, failure=reason)
@@ -165,7 +165,7 @@ def _thread_pools(n_modules: int) -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def describe(task: Task) -> str:
+def describe_task(task: Task) -> str:
     """Return the fold of a task in words."""
     return "fit on all rows" if task.fold == ALL_ROWS else f"fold {task.fold}"
 

@@ -21,7 +21,7 @@ from cfe_stack.out_of_fold.out_of_fold_data import (
 )
 from cfe_stack.runtime.optional_packages import import_extra
 
-TOLERATED = 0.01
+MAX_RELATIVE_DIFFERENCE = 0.01
 """Share by which a log-loss may be better than ``lightgbm.cv`` recorded it, for rounding."""
 
 
@@ -203,7 +203,7 @@ def _check_record(name: str, run: Any, losses: list[float]) -> None:
             continue
         # it stops recording at the best iteration
         recorded, found = float(record[metric][-1]), float(np.mean(losses))
-        if found < (1 - TOLERATED) * recorded:
+        if found < (1 - MAX_RELATIVE_DIFFERENCE) * recorded:
             raise SuspiciousPredictionsError(
                 f"The boosters of {name!r} reach a log-loss of {found:.4f} on the held-out rows of "
                 f"`folds`, and lightgbm.cv recorded {recorded:.4f}: they have probably seen these "

@@ -72,7 +72,7 @@ class OutOfFoldData(EnsembleData):
         )
 
 
-def assemble(work: Collection, instance_ids: np.ndarray | None = None) -> OutOfFoldData:
+def assemble_matrix(work: Collection, instance_ids: np.ndarray | None = None) -> OutOfFoldData:
     """Return the ensemble matrix of a collection that has run.
 
     Parameters

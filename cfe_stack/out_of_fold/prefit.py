@@ -27,16 +27,16 @@ from cfe_stack.data.in_sample import SuspiciousPredictionsError
 from cfe_stack.out_of_fold.fitting import LearnerPlan, TrainingRows, fit_learner, own_rows
 from cfe_stack.out_of_fold.input_checks import check_rows
 
-CLEARLY_BETTER = 4.0
+MIN_EVIDENCE_Z = 4.0
 """Standard errors by which a model must beat unseeing copies before it is suspected."""
-CHECKED_ROWS = 2000
+MAX_CHECKED_ROWS = 2000
 """Rows, at most, on which copies are trained for the check."""
 _FLOOR = 1e-4
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for a model having been trained on the rows.
+    """Evidence that a model was trained on the rows.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Evidence:
     def suspicious(self) -> bool:
         """Whether the model is clearly better than copies, and nearer to having seen the rows."""
         gap = self.held_out - self.model
-        return gap > CLEARLY_BETTER * self.standard_error and gap > 0.5 * (
+        return gap > MIN_EVIDENCE_Z * self.standard_error and gap > 0.5 * (
             self.held_out - self.in_sample
         )
 
@@ -106,7 +106,7 @@ def predictions_of_fitted(
     >>> from cfe_stack.out_of_fold import predictions_of_fitted
     >>> X, y = load_breast_cancer(return_X_y=True)
     >>> predictions_of_fitted({"bayes": GaussianNB().fit(X[:300], y[:300])}, X[300:], y[300:])
-    EnsembleData(1 classifiers, 269 instances, 2 classes; 269 labelled, 0 cells missing)
+    EnsembleData(1 classifiers, 269 instances, 2 classes; 269 labeled, 0 cells missing)
     """
     pairs = list(models.items()) if isinstance(models, Mapping) else list(models)
     rows = check_rows(X, y)
@@ -151,11 +151,11 @@ def _predictions(name: str, model: Any, X: Any, classes: np.ndarray) -> np.ndarr
             )
         return proba
     own = np.asarray(getattr(model, "classes_", classes))
-    strangers = np.setdiff1d(own, classes)
-    if strangers.size:
+    unknown_classes = np.setdiff1d(own, classes)
+    if unknown_classes.size:
         raise ValueError(
-            f"{name!r} knows the classes {own.tolist()}, of which {strangers.tolist()} are none of "
-            f"{classes.tolist()}."
+            f"{name!r} was fitted to the classes {own.tolist()}, of which "
+            f"{unknown_classes.tolist()} are not among {classes.tolist()}."
         )
     codes = np.array([classes.tolist().index(label) for label in own.tolist()])
     method = response_method(model, "auto")
@@ -168,7 +168,7 @@ def _predictions(name: str, model: Any, X: Any, classes: np.ndarray) -> np.ndarr
 
 
 def in_sample_evidence(model: Any, rows: TrainingRows, likelihood: np.ndarray) -> Evidence | None:
-    """Return what speaks for a model having seen the rows, None if it cannot be copied.
+    """Return the evidence that a model was trained on the rows, or None if it cannot be copied.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def in_sample_evidence(model: Any, rows: TrainingRows, likelihood: np.ndarray) -
     template = getattr(model, "estimator", model) if _is_frozen(model) else model
     if not hasattr(template, "get_params") or np.bincount(rows.codes).min() < 2:
         return None
-    chosen = np.random.RandomState(0).permutation(len(rows))[:CHECKED_ROWS]
+    chosen = np.random.RandomState(0).permutation(len(rows))[:MAX_CHECKED_ROWS]
     learner = LearnerPlan("copy", template)
     held_out = np.full(len(rows), np.nan)
     in_sample = np.full(len(rows), np.nan)

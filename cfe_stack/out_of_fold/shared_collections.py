@@ -8,8 +8,8 @@ from typing import Any
 from cfe_stack.out_of_fold.fingerprints import Fingerprint, UncacheableError
 from cfe_stack.out_of_fold.out_of_fold_data import OutOfFoldData
 
-MOST_COLLECTIONS = 12
-"""So many collections are remembered: more than a search has outer folds."""
+MAX_COLLECTIONS = 12
+"""Maximum number of collections that are kept, more than a search has outer folds."""
 
 
 class SharedCollections:
@@ -46,7 +46,7 @@ class SharedCollections:
             with self._lock:
                 self._found[key] = data
                 self._found.move_to_end(key)
-                while len(self._found) > MOST_COLLECTIONS:
+                while len(self._found) > MAX_COLLECTIONS:
                     self._locks.pop(self._found.popitem(last=False)[0], None)
             return data
 

@@ -175,7 +175,7 @@ def _quadratic_step(
     return step
 
 
-class Point(Protocol):
+class NewtonPoint(Protocol):
     """What :class:`NewtonPath` needs of a problem at given coefficients."""
 
     @property
@@ -193,7 +193,7 @@ class Point(Protocol):
         """Return a positive semidefinite Hessian (p, p), without the penalty's diagonal."""
 
 
-class Problem(Protocol):
+class NewtonProblem(Protocol):
     """What :class:`NewtonPath` needs of a problem."""
 
     @property
@@ -208,7 +208,7 @@ class Problem(Protocol):
     def work(self) -> int:
         """Number of multiplications that a Hessian takes."""
 
-    def at(self, theta: np.ndarray) -> Point:
+    def at(self, theta: np.ndarray) -> NewtonPoint:
         """Return the problem evaluated at `theta`."""
 
 
@@ -230,13 +230,13 @@ class NewtonPath:
     _curvature: Any = None
 
     def minimize(
-        self, problem: Problem, start: np.ndarray, *, max_steps: int = 100, tol: float = 1e-13
+        self, problem: NewtonProblem, start: np.ndarray, *, max_steps: int = 100, tol: float = 1e-13
     ) -> np.ndarray:
         """Return the minimizer of `problem`.
 
         Parameters
         ----------
-        problem : Problem
+        problem : NewtonProblem
         start : ndarray of shape (p,)
             A feasible point. The solution at a neighboring grid point saves steps.
         max_steps : int, default=100
@@ -277,7 +277,7 @@ class NewtonPath:
         return point.theta
 
     def _step(
-        self, problem: Problem, point: Point, gradient: np.ndarray, last: float
+        self, problem: NewtonProblem, point: NewtonPoint, gradient: np.ndarray, last: float
     ) -> tuple[np.ndarray, float, bool]:
         """Return a step, its predicted decrease, and whether its Hessian was computed here."""
         fresh = self._curvature is None or problem.work < MIN_WORK_TO_KEEP

@@ -8,9 +8,9 @@ import numpy as np
 from cfe_stack.data.cell_checks import RANGE_TOLERANCE, ROW_SUM_TOLERANCE
 from cfe_stack.prediction_files.tables import Column, Table, key
 
-MOSTLY = 0.9
+MIN_MATCHING_SHARE = 0.9
 """Share of rows that must sum to 1 for columns to be taken for the classes of one model."""
-ENOUGH = 10
+MIN_MATCHING_ROWS = 10
 """Rows in which two columns must be there for that; two models may say so of a few rows."""
 
 
@@ -165,13 +165,13 @@ def _sums_to_one(values: dict[Column, np.ndarray], groups: dict[str, list[Column
 def _mostly_one(p: np.ndarray) -> bool:
     complete = ~np.isnan(p).any(axis=1)
     close = np.abs(p[complete].sum(axis=1) - 1) <= 10 * ROW_SUM_TOLERANCE
-    return bool(close.mean() >= MOSTLY) if complete.any() else True
+    return bool(close.mean() >= MIN_MATCHING_SHARE) if complete.any() else True
 
 
 def _look_like_classes(p: np.ndarray) -> bool:
     """Return whether columns sum to 1 in so many rows that it is no accident."""
     complete = int((~np.isnan(p).any(axis=1)).sum())
-    enough = 1 if p.shape[1] > 2 else ENOUGH
+    enough = 1 if p.shape[1] > 2 else MIN_MATCHING_ROWS
     return p.shape[1] > 1 and complete >= enough and _mostly_one(p)
 
 

@@ -190,7 +190,7 @@ def write_predictions(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     files = write_predictions(data, f"{folder}/all.npz")
     ...     read_predictions(files[0], "target")
-    EnsembleData(2 classifiers, 2 instances, 2 classes; 2 labelled, 1 cell missing)
+    EnsembleData(2 classifiers, 2 instances, 2 classes; 2 labeled, 1 cell missing)
     """
     path, names, classes = Path(path), list(data.classifier_names or ()), np.asarray(data.classes)
     ids = np.arange(data.n_instances) if data.instance_ids is None else data.instance_ids

@@ -13,7 +13,7 @@ from cfe_stack.prediction_files.tables import MISSING_TEXTS, Column, Table, key,
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class JoinedRows:
     """The rows of the ensemble matrix and what is known of them.
 
     Parameters
@@ -76,11 +76,11 @@ class Rows:
         return found
 
 
-def all_rows(tables: Sequence[Table]) -> Rows:
+def all_rows(tables: Sequence[Table]) -> JoinedRows:
     """Return the union of the rows of tables: those of the longest first."""
     longest = max(tables, key=lambda table: table.n_rows)
     if longest.ids is None:
-        return Rows(longest.n_rows, None, None, longest.source)
+        return JoinedRows(longest.n_rows, None, None, longest.source)
     ids, seen = longest.ids.tolist(), {key(value) for value in longest.ids.tolist()}
     for table in tables:
         if table.ids is None or np.array_equal(table.ids, longest.ids):
@@ -88,10 +88,10 @@ def all_rows(tables: Sequence[Table]) -> Rows:
         more = [value for value in table.ids.tolist() if key(value) not in seen]
         ids += more
         seen.update(map(key, more))
-    return Rows(len(ids), np.array(ids), None, longest.source)
+    return JoinedRows(len(ids), np.array(ids), None, longest.source)
 
 
-def labelled_rows(target: Any, tables: Sequence[Table], id_column: str | None) -> Rows:
+def labelled_rows(target: Any, tables: Sequence[Table], id_column: str | None) -> JoinedRows:
     """Return rows with labels, from whatever `read_predictions` takes as `target`."""
     if target is None:
         return all_rows(tables)
@@ -105,7 +105,7 @@ def labelled_rows(target: Any, tables: Sequence[Table], id_column: str | None) -
             )
         ids = table.ids if _has_ids(tables) else None
         labels = _labels(table, column)
-        return Rows(table.n_rows, ids, labels, table.source, column)
+        return JoinedRows(table.n_rows, ids, labels, table.source, column)
     rows = all_rows(tables)
     if isinstance(target, str):
         return _labels_beside(rows, tables, target)
@@ -115,7 +115,7 @@ def labelled_rows(target: Any, tables: Sequence[Table], id_column: str | None) -
             f"target holds {labels.shape} labels for {rows.n} rows; give labels in their order to "
             "predictions without row ids, or a table with row ids: (file, column)."
         )
-    return Rows(rows.n, None, labels, "target")
+    return JoinedRows(rows.n, None, labels, "target")
 
 
 def _has_ids(tables: Sequence[Table]) -> bool:
@@ -131,7 +131,7 @@ def _labels(table: Table, column: Column) -> np.ndarray:
     return labels
 
 
-def _labels_beside(rows: Rows, tables: Sequence[Table], column: str) -> Rows:
+def _labels_beside(rows: JoinedRows, tables: Sequence[Table], column: str) -> JoinedRows:
     """Return the labels that stand in a column beside the predictions."""
     labels = np.full(rows.n, None, dtype=object)
     found = [table for table in tables if column in table.columns]
@@ -143,11 +143,11 @@ def _labels_beside(rows: Rows, tables: Sequence[Table], column: str) -> Rows:
         )
     for table in found:
         labels[rows.positions(table)] = _labels(table, column)
-    return Rows(rows.n, rows.ids, labels, rows.source, column)
+    return JoinedRows(rows.n, rows.ids, labels, rows.source, column)
 
 
 def assemble(
-    tables: dict[str, Table], rows: Rows, classes: Any = None, fold_column: str | None = None
+    tables: dict[str, Table], rows: JoinedRows, classes: Any = None, fold_column: str | None = None
 ) -> EnsembleData:
     """Return the ensemble matrix of tables.
 
@@ -155,7 +155,7 @@ def assemble(
     ----------
     tables : dict of str to Table
         By the name of the model, if a table holds one.
-    rows : Rows
+    rows : JoinedRows
     classes : array-like or None
         In order; None finds them out from the labels or the columns.
     fold_column : str or None
@@ -197,7 +197,7 @@ def assemble(
     )
 
 
-def _class_order(rows: Rows, classes: Any, first: Table, aside: set[str]) -> list[Any]:
+def _class_order(rows: JoinedRows, classes: Any, first: Table, aside: set[str]) -> list[Any]:
     if classes is not None:
         return list(np.asarray(classes).tolist())
     if rows.labels is None:
@@ -217,7 +217,7 @@ def _class_order(rows: Rows, classes: Any, first: Table, aside: set[str]) -> lis
     return [int(v) for v in order] if whole and not isinstance(order[0], bool) else order
 
 
-def _codes(rows: Rows, keys: Sequence[str]) -> np.ndarray:
+def _codes(rows: JoinedRows, keys: Sequence[str]) -> np.ndarray:
     """Return class codes, −1 for unknown."""
     lookup = {text: code for code, text in enumerate(keys)}
     codes = np.full(rows.n, -1)
@@ -231,7 +231,7 @@ def _codes(rows: Rows, keys: Sequence[str]) -> np.ndarray:
     return codes
 
 
-def _no_predictions(table: Table, place: np.ndarray, rows: Rows, aside: set[str]) -> set[str]:
+def _no_predictions(table: Table, place: np.ndarray, rows: JoinedRows, aside: set[str]) -> set[str]:
     """Return the columns that are not predictions, labels that are those of the target among them.
 
     Competitions want predictions under the name of the target, so a column of that name may hold
@@ -254,7 +254,9 @@ def _no_predictions(table: Table, place: np.ndarray, rows: Rows, aside: set[str]
     return aside
 
 
-def _check_folds(folds: Sequence[tuple[Table, np.ndarray]], rows: Rows, column: str | None) -> None:
+def _check_folds(
+    folds: Sequence[tuple[Table, np.ndarray]], rows: JoinedRows, column: str | None
+) -> None:
     """Raise ValueError unless all models split the rows in the same way, whatever the numbers."""
     if column is None or len(folds) < 2:
         return

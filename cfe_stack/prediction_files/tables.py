@@ -207,7 +207,7 @@ def _read_csv(path: Path, id_column: str | None) -> dict[Column, np.ndarray]:
             index_col=False,
         )
     except UnicodeError as error:
-        raise ValueError(f"{path}: it is not in UTF-8 ({error}); save it so.") from error
+        raise ValueError(f"{path} is not valid UTF-8 ({error}); re-save it as UTF-8.") from error
     except ValueError as error:
         # pandas' parser errors are ValueErrors and name the line
         message = str(error).strip()

@@ -8,7 +8,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def unchanged_if_cut_short(
+def restore_on_failure(
     *keep: str,
 ) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
     """Decorate a method so that its object gets its attributes back if it does not come to its end.
@@ -24,10 +24,10 @@ def unchanged_if_cut_short(
 
     Examples
     --------
-    >>> from cfe_stack.runtime.rollback import unchanged_if_cut_short
+    >>> from cfe_stack.runtime.rollback import restore_on_failure
     >>> class Model:
     ...     weights_ = "of the last fit"
-    ...     @unchanged_if_cut_short()
+    ...     @restore_on_failure()
     ...     def fit(self):
     ...         self.weights_ = "half done"
     ...         raise MemoryError

@@ -3,7 +3,7 @@
 import sys
 
 
-def users_line() -> int:
+def user_stacklevel() -> int:
     """Return the `stacklevel` of the line that called this package, for a warning.
 
     How many calls lie between differs: the same check runs in a stack, in its final estimator, and
@@ -12,10 +12,10 @@ def users_line() -> int:
     Examples
     --------
     >>> import warnings
-    >>> from cfe_stack.runtime.warning_location import users_line
+    >>> from cfe_stack.runtime.warning_location import user_stacklevel
     >>> with warnings.catch_warnings(record=True) as caught:
     ...     warnings.simplefilter("always")
-    ...     warnings.warn("a word", stacklevel=users_line())
+    ...     warnings.warn("a word", stacklevel=user_stacklevel())
     >>> caught[0].message
     UserWarning('a word')
     """

@@ -21,7 +21,7 @@ from cfe_stack.out_of_fold.fitting import own_rows
 from cfe_stack.out_of_fold.input_checks import refuse_lazy
 from cfe_stack.out_of_fold.out_of_fold_data import OutOfFoldData
 from cfe_stack.runtime.parameter_checks import check_flag
-from cfe_stack.runtime.warning_location import users_line
+from cfe_stack.runtime.warning_location import user_stacklevel
 
 
 def check_stack_options(refit: Any, passthrough: Any, final_estimator: Any) -> None:
@@ -236,6 +236,6 @@ def predicted_matrix(
             f"The learner {name!r} failed in prediction, and its predictions are missing: "
             f"{type(failure).__name__}: {failure}",
             FailedLearnerWarning,
-            stacklevel=users_line(),
+            stacklevel=user_stacklevel(),
         )
     return R[:, :, 1] if data.n_classes == 2 else R

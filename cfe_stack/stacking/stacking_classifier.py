@@ -24,7 +24,7 @@ from cfe_stack.out_of_fold.out_of_fold_data import OutOfFoldData
 from cfe_stack.out_of_fold.shared_collections import SharedCollections
 from cfe_stack.runtime.callbacks import Observed, reports_to_callbacks
 from cfe_stack.runtime.persistence import Stamped
-from cfe_stack.runtime.rollback import unchanged_if_cut_short
+from cfe_stack.runtime.rollback import restore_on_failure
 from cfe_stack.stacking.columns import (
     check_features,
     check_stack_options,
@@ -228,7 +228,7 @@ class CFEStackingClassifier(Stamped, Observed, ClassifierMixin, TransformerMixin
         """Return where `sample_weight`, `groups` and other arguments of `fit` go."""
         return metadata_router(self, self._final())
 
-    @unchanged_if_cut_short("_shared")
+    @restore_on_failure("_shared")
     @reports_to_callbacks
     def fit(
         self,

@@ -21,8 +21,8 @@ from cfe_stack.losses.raw_scores import probabilities
 from cfe_stack.losses.schedules import Schedule
 from cfe_stack.runtime.parameter_checks import check_flag, check_integer, check_real
 from cfe_stack.runtime.progress import progress_bar
-from cfe_stack.runtime.rollback import unchanged_if_cut_short
-from cfe_stack.runtime.warning_location import users_line
+from cfe_stack.runtime.rollback import restore_on_failure
+from cfe_stack.runtime.warning_location import user_stacklevel
 from cfe_stack.trainers.aggregators import Aggregator, Solver, make_aggregator
 from cfe_stack.trainers.base import BaseTrainer
 from cfe_stack.trainers.history import TrainingHistory
@@ -233,7 +233,7 @@ class CFEnsembleTrainer(BaseTrainer):
         self.random_state = random_state
         self.verbose, self.progress = verbose, progress
 
-    @unchanged_if_cut_short()
+    @restore_on_failure()
     def fit(self, data: EnsembleData, y: None = None) -> Self:
         """Learn factors and aggregator.
 
@@ -373,7 +373,7 @@ class CFEnsembleTrainer(BaseTrainer):
             "Increase max_iter or tol. A larger lambda_reg or a smaller latent_dim converges "
             "faster.",
             ConvergenceWarning,
-            stacklevel=users_line(),
+            stacklevel=user_stacklevel(),
         )
 
 

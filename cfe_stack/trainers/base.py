@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from cfe_stack.data.blocks import Block, labelled, observed
+from cfe_stack.data.blocks import Block, labeled_instances, observed
 from cfe_stack.data.ensemble_data import EnsembleData, default_names
 from cfe_stack.data.missing import warn_about_count, warn_about_missing
 from cfe_stack.factor_model.factor_model import FactorModel
@@ -22,7 +22,7 @@ from cfe_stack.losses.raw_scores import probabilities
 from cfe_stack.losses.schedules import Schedule
 from cfe_stack.runtime.parameter_checks import check_flag, check_integer, check_real, check_seed
 from cfe_stack.runtime.persistence import Stamped
-from cfe_stack.runtime.warning_location import users_line
+from cfe_stack.runtime.warning_location import user_stacklevel
 from cfe_stack.trainers.aggregators import Aggregator
 from cfe_stack.trainers.collapse import collapse_symptom, plain_average
 from cfe_stack.trainers.history import TrainingHistory
@@ -30,7 +30,7 @@ from cfe_stack.trainers.labeled_features import LabeledFeatures
 from cfe_stack.trainers.supervision import Supervision
 
 MAX_RANKED_ROWS = 5000
-"""Labelled instances that are looked at for a collapse, if there are more."""
+"""Labeled instances that are looked at for a collapse, if there are more."""
 EMPTY_ROWS = "they get the class frequencies of the training data"
 
 
@@ -112,7 +112,7 @@ class BaseTrainer(Stamped, BaseEstimator):
             raise ValueError("R contains no predictions: every cell is missing.")
         self._names = np.asarray(data.classifier_names)
         self._classes = np.asarray(data.classes)
-        rows = labelled(data.labels, data.sample_weight)
+        rows = labeled_instances(data.labels, data.sample_weight)
         self._prior_score = prior_log_odds(
             data.labels[rows], data.frequencies[rows], data.n_classes
         )
@@ -308,5 +308,5 @@ class BaseTrainer(Stamped, BaseEstimator):
             f"init_prior=True, solve to convergence ({self._to_convergence}), or use "
             "aggregator_type='log_pool', whose weights cannot be negative.",
             CollapsedAggregatorWarning,
-            stacklevel=users_line(),
+            stacklevel=user_stacklevel(),
         )

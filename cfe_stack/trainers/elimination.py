@@ -66,7 +66,7 @@ class Settled:
 
 @dataclass(frozen=True, eq=False)
 class LabeledSystems:
-    """Labelled instances, with factors that follow the scores' directions.
+    """Labeled instances, with factors that follow the scores' directions.
 
     Parameters
     ----------

@@ -20,8 +20,8 @@ from cfe_stack.losses.schedules import Schedule
 from cfe_stack.runtime.optional_packages import import_extra
 from cfe_stack.runtime.parameter_checks import check_flag, check_integer, check_real
 from cfe_stack.runtime.progress import progress_bar
-from cfe_stack.runtime.rollback import unchanged_if_cut_short
-from cfe_stack.runtime.warning_location import users_line
+from cfe_stack.runtime.rollback import restore_on_failure
+from cfe_stack.runtime.warning_location import user_stacklevel
 from cfe_stack.trainers.aggregators import JOINT_AGGREGATORS, Aggregator, make_aggregator
 from cfe_stack.trainers.base import BaseTrainer
 from cfe_stack.trainers.history import TrainingHistory
@@ -229,7 +229,7 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
         self.random_state = random_state
         self.verbose = verbose
 
-    @unchanged_if_cut_short()
+    @restore_on_failure()
     def fit(self, data: EnsembleData, y: None = None) -> Self:
         """Learn factors and aggregator.
 
@@ -354,5 +354,5 @@ class CFEnsemblePyTorchTrainer(BaseTrainer):
             f"epochs the objective fell by more than tol={self.tol:g} of its size. Increase "
             "max_epochs, lr or tol, or use optimizer='lbfgs'.",
             ConvergenceWarning,
-            stacklevel=users_line(),
+            stacklevel=user_stacklevel(),
         )

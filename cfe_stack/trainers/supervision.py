@@ -7,13 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from cfe_stack.data.blocks import labelled
+from cfe_stack.data.blocks import labeled_instances
 from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.losses.class_weight import class_weights, instance_weights, prior_log_odds
 from cfe_stack.losses.focal_loss import FocalLoss
 from cfe_stack.losses.labeled_rows import LabeledRows
 from cfe_stack.losses.schedules import Schedule, scheduled
-from cfe_stack.runtime.warning_location import users_line
+from cfe_stack.runtime.warning_location import user_stacklevel
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class Supervision:
     @classmethod
     def of(cls, trainer: Any, data: EnsembleData) -> Self:
         """Return the supervision of `data` by the parameters of `trainer`."""
-        rows = labelled(data.labels, data.sample_weight)
+        rows = labeled_instances(data.labels, data.sample_weight)
         labels, frequencies = data.labels[rows], data.frequencies[rows]
         rho = float(trainer.rho)
         if not len(rows):
@@ -63,7 +63,7 @@ class Supervision:
                     "aggregator keeps its initial weights. For supervision, pass labels in "
                     "EnsembleData.",
                     UserWarning,
-                    stacklevel=users_line(),
+                    stacklevel=user_stacklevel(),
                 )
             rho = 1.0
         class_weight = trainer.class_weight if trainer.use_class_weights else None

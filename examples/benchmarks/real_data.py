@@ -25,7 +25,7 @@ from cfe_stack.comparison.contenders import CONTENDERS, OURS
 from cfe_stack.comparison.page import text_table
 from cfe_stack.comparison.problems import StoredProblem
 from cfe_stack.comparison.result import EnsembleComparison
-from cfe_stack.metrics import PROBABILITY_CLIP, Metric, gap_over_bins
+from cfe_stack.metrics import MIN_PROBABILITY, Metric, gap_over_bins
 
 REFERENCE = "auto"
 NAMES = {(REFERENCE if name == OURS else name): name for name in CONTENDERS}
@@ -46,7 +46,7 @@ DRAWS = 100
 
 def calibration_slope(codes: np.ndarray, proba: np.ndarray, weights: np.ndarray | None) -> float:
     """Slope of a logistic regression of y on the log-odds; 1 is calibrated, less overconfident."""
-    p = np.clip(proba[:, 1], PROBABILITY_CLIP, 1 - PROBABILITY_CLIP)
+    p = np.clip(proba[:, 1], MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     model = LogisticRegression(C=np.inf, max_iter=1000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -26,7 +26,7 @@ def small_demo(monkeypatch):
     problems = (DemoProblem("halves", X, two, "made"), DemoProblem("thirds", X, three, "made"))
     learners = [("bayes", GaussianNB()), ("tree", DecisionTreeClassifier(max_depth=2))]
     monkeypatch.setattr("cfe_stack.cli.main.load_demo_problems", lambda: problems)
-    monkeypatch.setattr("cfe_stack.demo.base_learners", lambda random_state: learners)
+    monkeypatch.setattr("cfe_stack.demo.demo_learners", lambda random_state: learners)
     return problems
 
 
@@ -61,7 +61,7 @@ def test_options_reach_the_demo(monkeypatch, capsys, switch):
         return []
 
     monkeypatch.setattr("cfe_stack.cli.main.run_demo", run_demo)
-    monkeypatch.setattr("cfe_stack.cli.main.format_scores", lambda scores, problems: "")
+    monkeypatch.setattr("cfe_stack.cli.main.format_demo_scores", lambda scores, problems: "")
     assert main(["demo"]) == 0
     assert seen == {"random_state": 0, "n_jobs": -1, "progress": True}
     assert main(["demo", "--seed", "4", "--n-jobs", "3", switch]) == 0

@@ -7,7 +7,7 @@ from cfe_stack.datasets import make_ensemble
 
 BLENDS = {
     "best single": blends.best_single,
-    "greedy": blends.greedy_selection,
+    "greedy": blends.greedy_weights,
     "hill": blends.hill_climbing,
     "hill, negative": lambda P, y, w: blends.hill_climbing(P, y, w, negative=True),
     "least squares": blends.nonnegative_least_squares,
@@ -83,6 +83,6 @@ def test_only_negative_steps_give_negative_weights():
 
 def test_a_blend_is_made_positive():
     P = np.array([[[1.0, 0.0], [0.0, 1.0]]])
-    proba = blends.blend(P, np.array([1.5, -0.5]))
+    proba = blends.blend_probabilities(P, np.array([1.5, -0.5]))
     assert proba.sum() == pytest.approx(1)
     assert 0 < proba[0, 1] < 1e-5

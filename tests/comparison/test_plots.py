@@ -77,7 +77,7 @@ def test_differences_are_drawn_with_their_intervals(matplotlib):
     assert [t.get_text() for t in ax.get_yticklabels()] == ["greedy", "few sets", "mean"]
     dots = [line for line in ax.lines if line.get_marker() == "o"]
     assert [dot.get_markerfacecolor() for dot in dots] == ["white", "white", "black"]
-    assert "log_loss minus that of ours\n(left is better than it)" in ax.get_xlabel()
+    assert "log_loss minus that of ours\n(left is better)" in ax.get_xlabel()
     assert "right is better" in draw_differences(found, "roc_auc", True).get_xlabel()
     matplotlib.pyplot.close("all")
 

@@ -38,7 +38,7 @@ def test_a_damaged_result_is_computed_again(problem, tmp_path):
     first = run(problem, ["mean"], cache)
     (path,) = tmp_path.rglob("*.npz")
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.warns(CacheWarning, match="computed again"):
+    with pytest.warns(CacheWarning, match="will be recomputed"):
         second = run(problem, ["mean"], cache)
     np.testing.assert_array_equal(first.outcomes[0].proba, second.outcomes[0].proba)
     assert run(problem, ["mean"], cache).outcomes[0].seconds == second.outcomes[0].seconds

@@ -11,8 +11,8 @@ from sklearn.model_selection import (
 
 from cfe_stack.cross_validation.content_keys import content_keys, rounded, seen_from_own_class
 from cfe_stack.cross_validation.inner_folds import (
-    MOST_REPEATS,
-    REPEAT_BELOW,
+    MAX_REPEATED_ROWS,
+    MAX_REPEATS,
     group_folds,
     inner_folds,
     stratified_folds,
@@ -123,11 +123,11 @@ def test_what_speaks_for_the_own_class_is_the_same_bits_from_either_side():
 
 def test_few_rows_are_split_several_times_and_many_rows_once():
     few = inner_folds(P, CODES, ONES, 5)
-    assert 1 < len(few) == MOST_REPEATS
+    assert 1 < len(few) == MAX_REPEATS
     assert len({tuple(folds) for folds in few.tolist()}) == len(few)
     for folds in few:
         assert np.ptp(loads(folds[CODES == 0], ONES[CODES == 0], 5)) <= 1
-    n = 2 * REPEAT_BELOW
+    n = 2 * MAX_REPEATED_ROWS
     many = inner_folds(np.random.default_rng(0).random((n, 2)), np.arange(n) % 2, np.ones(n), 5)
     assert len(many) == 1
 

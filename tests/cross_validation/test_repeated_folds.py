@@ -47,7 +47,7 @@ def test_a_list_numbers_all_rows():
 @pytest.mark.parametrize(
     ("cv", "message"),
     [
-        (11, "needs two classes with 11 labelled rows each; the rows per class are {0: 10, 1: 20}"),
+        (11, "needs two classes with 11 labeled rows each; the rows per class are {0: 10, 1: 20}"),
         ([(np.arange(20), np.arange(20, 31))], "names row 30"),
         ([(np.arange(20), np.arange(15, 30))], "5 of them in both parts"),
         ([(np.arange(20), np.arange(0))], "test part of fold 0 of cv must be a non-empty"),

@@ -56,7 +56,7 @@ def test_chunks_are_trained_like_the_whole(setting, C_too, monkeypatch):
     import dask
 
     n_classes, parameters = setting
-    monkeypatch.setattr(dask_chunks, "CHUNKS_AT_ONCE", 3)
+    monkeypatch.setattr(dask_chunks, "MAX_CHUNKS_IN_PROGRESS", 3)
     R, labels, weights = ensemble(n_classes)
     C = (np.random.default_rng(1).random((M, N)) > 0.2) + 0.5 if C_too else None
     # other chunks than those of R

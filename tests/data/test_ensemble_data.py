@@ -58,7 +58,7 @@ def test_names_classes_and_ids_are_kept():
     assert data.classes.tolist() == ["a", "b", "c"]
     assert data.instance_ids.tolist() == [30, 40]
     assert repr(data) == (
-        "EnsembleData(2 classifiers, 2 instances, 3 classes; 1 labelled, 0 cells missing)"
+        "EnsembleData(2 classifiers, 2 instances, 3 classes; 1 labeled, 0 cells missing)"
     )
 
 

@@ -129,7 +129,7 @@ def test_whole_numbers_are_read_as_floats(source, tmp_path):
 def test_nothing_is_read_whole(monkeypatch):
     monkeypatch.setattr("cfe_stack.data.ensemble_data.BLOCK_CELLS", 256 * M)
     monkeypatch.setattr("cfe_stack.factor_model.passes.MAX_BLOCK_ROWS", 256)
-    monkeypatch.setattr("cfe_stack.data.lazy_matrix.GATHERED_AT_ONCE", 256)
+    monkeypatch.setattr("cfe_stack.data.lazy_matrix.GATHER_BLOCK_ROWS", 256)
     R, labels = matrix(missing_rate=0.0)
     source, C = Sliced(R), Sliced(np.ones((M, N), dtype=np.float32))
     data = EnsembleData(source, labels, C=C)

@@ -16,7 +16,7 @@ from sklearn.tree import DecisionTreeClassifier
 from stacked_columns import stacked
 
 from cfe_stack import CFEnsembleClassifier, CFEnsembleTrainer, EnsembleData
-from cfe_stack.displays.reading import average_prediction, encode, labelled, read
+from cfe_stack.displays.reading import average_prediction, encode, labeled_rows, read
 
 LEARNERS = [("bayes", GaussianNB()), ("tree", DecisionTreeClassifier(max_depth=3))]
 FINAL = CFEnsembleClassifier(aggregator="log_pool", cv=2)
@@ -126,7 +126,7 @@ def test_what_is_no_ensemble_is_refused():
     with pytest.raises(ValueError, match=r"y holds \['7'\], which are not among the classes"):
         read(classifier, P, np.full(60, 7))
     with pytest.raises(ValueError, match="No row has both a label and a prediction"):
-        labelled(read(classifier, P).data)
+        labeled_rows(read(classifier, P).data)
 
 
 def test_labels_are_encoded():

@@ -74,7 +74,7 @@ def test_which_of_two_classes_comes_first_does_not_matter(layout, mirrored, aggr
 
 def test_names_of_classes_do_not_choose_the_rows_to_select_on(monkeypatch):
     monkeypatch.setattr(pool_selection, "MAX_SELECTION_ROWS", 200)
-    monkeypatch.setattr(pool_selection, "RARE_ROWS", 20)
+    monkeypatch.setattr(pool_selection, "MIN_CLASS_ROWS", 20)
     for n_classes in (2, 3):
         made = make_ensemble(5, 400, n_classes, random_state=2)
         full, order = all_classes(made.R), np.arange(n_classes)[::-1]

@@ -155,7 +155,7 @@ def test_several_classes_missing_cells_and_unknown_labels():
         progress=False,
     )
     assert report.meta.nested < report.meta.prior
-    assert sum(row["labelled rows"] for row in report.columns) < 4 * 192
+    assert sum(row["labeled rows"] for row in report.columns) < 4 * 192
 
 
 def test_stacked_columns_are_those_of_a_stack():

@@ -22,7 +22,9 @@ def test_rank_auc_is_the_area_under_the_roc_curve_with_ties():
 @pytest.mark.parametrize("rate", [0.5, 0.05])
 def test_columns_that_all_fall_are_class_0_with_a_warning(rate):
     P, codes, _ = stacked(5, 400, layout="class0", class_prior=rate, skill=1.5)
-    with pytest.warns(LayoutWarning, match="All 5 columns fall where y rises, .*layout='class0'"):
+    with pytest.warns(
+        LayoutWarning, match="All 5 columns are negatively associated with y .*layout='class0'"
+    ):
         assert detect_orientation(P, codes) == "class0"
     holed = np.where(RNG.random(P.shape) < 0.2, np.nan, P)
     with pytest.warns(LayoutWarning):

@@ -143,7 +143,9 @@ def test_damaged_entries_are_named_and_computed_again(tmp_path, damage):
         flip(path, path.stat().st_size // 4)
     else:
         path.write_bytes(path.read_bytes()[: 300 if damage == "half-written" else 0])
-    with pytest.warns(CacheWarning, match=f"'tree', fold [0-4], is of no use.*{path.name}"):
+    with pytest.warns(
+        CacheWarning, match=f"'tree', fold [0-4], is corrupt and will be recomputed.*{path.name}"
+    ):
         second = collect_out_of_fold(bases, X, Y, **options)
     assert fits(log) == 5 + 1
     np.testing.assert_array_equal(first.R, second.R)

@@ -61,7 +61,7 @@ def test_an_error_waits_for_the_calls_beside_it_and_nothing_follows_it():
 
 
 def test_a_cluster_without_workers_is_not_waited_for_for_ever(monkeypatch):
-    monkeypatch.setattr(dask_calls, "PATIENCE", 0.2)
+    monkeypatch.setattr(dask_calls, "MAX_WAIT_S", 0.2)
     monkeypatch.setattr(dask_calls, "_LOOK", 0.1)
     with (
         cluster(n_workers=0, processes=False) as backend,

@@ -71,7 +71,7 @@ def test_fitted_boosters_predict_in_the_order_of_their_codes():
     ("labels", "classes", "message"),
     [
         (Y, [0], r"y holds \[1\], which are not in classes"),
-        (Y + 1, None, r"of which \[0\] are none of"),
+        (Y + 1, None, r"of which \[0\] are not among"),
     ],
 )
 def test_classes_must_fit(labels, classes, message):

@@ -67,7 +67,7 @@ def test_spaces_around_names_are_no_part_of_them(tmp_path):
 
 def test_another_encoding_is_named(tmp_path):
     (tmp_path / "a.csv").write_text("id,p\n1,0.5\n", encoding="utf-16")
-    with pytest.raises(ValueError, match=r"a\.csv: it is not in UTF-8 .*; save it so"):
+    with pytest.raises(ValueError, match=r"a\.csv is not valid UTF-8 .*; re-save it as UTF-8"):
         read_table(tmp_path / "a.csv", "a")
 
 

@@ -16,7 +16,7 @@ from cfe_stack import (
     EnsembleData,
     collect_out_of_fold,
 )
-from cfe_stack.runtime.warning_location import users_line
+from cfe_stack.runtime.warning_location import user_stacklevel
 
 X, Y = load_iris(return_X_y=True)
 MARKED = np.column_stack([np.arange(150), X])
@@ -89,4 +89,4 @@ def test_warnings_point_to_the_line_of_the_user(name):
 
 
 def test_outside_the_package_it_is_the_line_itself():
-    assert users_line() == 1
+    assert user_stacklevel() == 1
