@@ -87,7 +87,7 @@ print(test)
 # The blend, and simpler ways on the same held-out rows. Intervals are over rows; the last column
 # counts draws of the rows in which the blend is better.
 
-from cfe_stack.blending.submission import blend, format_scores, write_submission  # noqa: E402
+from cfe_stack.blending.blend import blend, format_scores, write_submission  # noqa: E402
 
 blended = blend(data, test, progress=False)
 print(format_scores(blended))

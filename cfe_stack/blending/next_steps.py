@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cfe_stack.blending.submission import Blend
+from cfe_stack.blending.blend import Blend
 from cfe_stack.comparison.contenders import OURS
 from cfe_stack.data.blocks import observed
 from cfe_stack.metrics import expected_calibration_error

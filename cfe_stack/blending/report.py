@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from cfe_stack.blending.blend import Blend, describe
 from cfe_stack.blending.next_steps import next_steps
-from cfe_stack.blending.submission import Blend, describe
 from cfe_stack.comparison.contenders import OURS
 from cfe_stack.displays import (
     AggregatorWeightsDisplay,

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cfe_stack.blending.blend import blend, describe, format_scores, write_submission
 from cfe_stack.blending.report import write_report
-from cfe_stack.blending.submission import blend, describe, format_scores, write_submission
 from cfe_stack.cli.options import (
     EXIT_CODES,
     add_command,

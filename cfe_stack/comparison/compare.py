@@ -20,7 +20,7 @@ from cfe_stack.comparison.statistics import PairedTest, five_by_two_test
 from cfe_stack.comparison.whole_stacks import resolve_stacks
 from cfe_stack.cross_validation.repeated_folds import N_REPEATS, SplitSettings
 from cfe_stack.data.ensemble_data import EnsembleData
-from cfe_stack.meta_features.matrix_columns import cells, columns
+from cfe_stack.meta_features.stacked_columns import cells, columns
 from cfe_stack.metrics import Metric, resolve_metric, resolve_metrics
 from cfe_stack.out_of_fold.cache import FoldCache
 from cfe_stack.runtime.optional_packages import MissingExtraError, import_extra

@@ -22,7 +22,7 @@ from cfe_stack.comparison import blends
 from cfe_stack.comparison.dynamic_selection import dynamic_selection
 from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.losses.link import DEFAULT_CLIP, make_link
-from cfe_stack.meta_features.matrix_columns import (
+from cfe_stack.meta_features.stacked_columns import (
     cells,
     class_frequencies,
     columns,

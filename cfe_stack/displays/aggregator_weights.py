@@ -17,7 +17,7 @@ from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.displays.canvas import QUIET, Display
 from cfe_stack.displays.reading import final_estimator_of, names_of, read
 from cfe_stack.displays.rows import Rows
-from cfe_stack.meta_features.matrix_columns import stacked_columns
+from cfe_stack.meta_features.stacked_columns import stacked_columns
 from cfe_stack.runtime.progress import progress_bar
 
 

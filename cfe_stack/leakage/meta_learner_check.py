@@ -14,7 +14,7 @@ from cfe_stack.data.blocks import observed
 from cfe_stack.data.ensemble_data import EnsembleData, take
 from cfe_stack.losses.link import DEFAULT_CLIP
 from cfe_stack.losses.raw_scores import probabilities
-from cfe_stack.meta_features.matrix_columns import class_frequencies, stacked_columns
+from cfe_stack.meta_features.stacked_columns import class_frequencies, stacked_columns
 from cfe_stack.runtime.progress import progress_bar
 
 NULL_SKILL = 0.01

@@ -13,11 +13,13 @@ from cfe_stack.meta_features.layout import (
 from cfe_stack.meta_features.layout_detection import (
     LayoutWarning,
 )
-from cfe_stack.meta_features.matrix_columns import (
+from cfe_stack.meta_features.stacked_columns import (
     side_by_side,
     stacked_columns,
 )
 
+# As an attribute, the function `stacked_columns` hides the module of the same name.
+# Imports from the module still work.
 __all__ = [
     "ColumnGroup",
     "LAYOUTS",

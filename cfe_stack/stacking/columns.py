@@ -15,7 +15,7 @@ from cfe_stack.classifier.ensemble_classifier import CFEnsembleClassifier
 from cfe_stack.cross_validation.fold_plan import plan_folds
 from cfe_stack.data.blocks import observed
 from cfe_stack.losses.class_weight import class_weights
-from cfe_stack.meta_features.matrix_columns import side_by_side
+from cfe_stack.meta_features.stacked_columns import side_by_side
 from cfe_stack.out_of_fold.collection import FailedLearnerWarning
 from cfe_stack.out_of_fold.fitting import own_rows
 from cfe_stack.out_of_fold.input_checks import refuse_lazy

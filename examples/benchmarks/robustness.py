@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 from cfe_stack import CFEnsembleClassifier, EnsembleData
 from cfe_stack.comparison.contenders import CONTENDERS, OURS
 from cfe_stack.comparison.run import quietly
-from cfe_stack.meta_features.matrix_columns import columns
+from cfe_stack.meta_features.stacked_columns import columns
 from cfe_stack.metrics import log_loss
 
 Row = tuple[int, str, str, float]

@@ -9,8 +9,8 @@ import pytest
 from browsing import WIDTHS, check_shown
 
 from cfe_stack import EnsembleData
+from cfe_stack.blending.blend import blend
 from cfe_stack.blending.next_steps import next_steps
-from cfe_stack.blending.submission import blend
 from cfe_stack.datasets import make_ensemble
 
 pytest.importorskip("matplotlib")

@@ -21,7 +21,7 @@ from cfe_stack.data.missing import (
     warn_about_missing,
 )
 from cfe_stack.meta_features.layout_detection import LayoutWarning
-from cfe_stack.meta_features.matrix_columns import side_by_side
+from cfe_stack.meta_features.stacked_columns import side_by_side
 
 NAN = np.nan
 NAMES = np.array(["cat", "dog", "eel"])

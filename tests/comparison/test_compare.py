@@ -13,7 +13,7 @@ from cfe_stack.comparison.compare import ContenderClassifier, five_by_two_cv
 from cfe_stack.comparison.contenders import CONTENDERS
 from cfe_stack.cross_validation.repeated_folds import make_splits
 from cfe_stack.datasets import make_ensemble
-from cfe_stack.meta_features.matrix_columns import cells, columns
+from cfe_stack.meta_features.stacked_columns import cells, columns
 from cfe_stack.metrics import Metric
 
 CHEAP = ["mean", "best single", "greedy selection", "LogisticRegression"]

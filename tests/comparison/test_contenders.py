@@ -14,7 +14,7 @@ from cfe_stack import CFEnsembleClassifier, EnsembleData
 from cfe_stack.comparison.contenders import CONTENDERS, OURS, USUAL, resolve_contenders
 from cfe_stack.data.missing import MissingPredictionsWarning
 from cfe_stack.datasets import make_ensemble
-from cfe_stack.meta_features.matrix_columns import cells, columns, completed
+from cfe_stack.meta_features.stacked_columns import cells, columns, completed
 from cfe_stack.metrics import METRICS
 from cfe_stack.runtime.optional_packages import MissingExtraError, import_extra
 

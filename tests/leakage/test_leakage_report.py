@@ -11,7 +11,7 @@ from cfe_stack import CFEnsembleClassifier, EnsembleData
 from cfe_stack.datasets import make_ensemble
 from cfe_stack.leakage.leakage_report import check_leakage, duplicate_columns
 from cfe_stack.leakage.meta_learner_check import MetaLearnerCheck
-from cfe_stack.meta_features.matrix_columns import stacked_columns
+from cfe_stack.meta_features.stacked_columns import stacked_columns
 
 FAST = {"final_estimator": LogisticRegression(), "progress": False, "random_state": 0}
 

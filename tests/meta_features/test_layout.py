@@ -15,7 +15,7 @@ from cfe_stack.meta_features.layout import (
     width,
 )
 from cfe_stack.meta_features.layout_detection import LayoutWarning
-from cfe_stack.meta_features.matrix_columns import stacked_columns
+from cfe_stack.meta_features.stacked_columns import stacked_columns
 
 CASES = [
     # what a host does, classes, layout of the columns, what "auto" makes of it, its warning

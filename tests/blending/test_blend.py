@@ -1,12 +1,13 @@
 """A blend as an object: what is fitted, on which rows, and what is written."""
 
 import csv
+import importlib
 
 import numpy as np
 import pytest
 
 from cfe_stack import CFEnsembleClassifier, EnsembleData
-from cfe_stack.blending.submission import blend, describe, format_scores, write_submission
+from cfe_stack.blending.blend import blend, describe, format_scores, write_submission
 from cfe_stack.datasets import make_ensemble
 from cfe_stack.metrics import resolve_metric
 
@@ -57,7 +58,9 @@ def test_the_metric_orders_the_table(parts):
 
 
 def test_other_models_in_test_are_refused_before_the_work(parts, monkeypatch):
-    monkeypatch.setattr("cfe_stack.blending.submission.compare_ensembles", None)
+    # the package has a function of the same name as the module
+    module = importlib.import_module("cfe_stack.blending.blend")
+    monkeypatch.setattr(module, "compare_ensembles", None)
     with pytest.raises(ValueError, match="same classifiers and classes"):
         blend(parts[0], EnsembleData(parts[1].R), **QUICK)
 

@@ -15,7 +15,7 @@ from cfe_stack.comparison.contenders import OURS
 from cfe_stack.data.blocks import observed
 from cfe_stack.data.ensemble_data import EnsembleData
 from cfe_stack.leakage.leakage_report import LeakageReport, check_leakage
-from cfe_stack.meta_features.matrix_columns import stacked_columns
+from cfe_stack.meta_features.stacked_columns import stacked_columns
 from cfe_stack.metrics import Metric, resolve_metric
 
 CONTENDERS = (OURS, "mean", "best single", "greedy selection", "LogisticRegression")
